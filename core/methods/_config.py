@@ -1,0 +1,140 @@
+"""What every method's configuration has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ParameterGroup = Literal["prompt", "selector", "head", "backbone"]
+GROUPS: tuple[ParameterGroup, ...] = ("prompt", "selector", "head", "backbone")
+
+
+class Part(BaseModel):
+    """A frozen, strict piece of a recipe: unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class LearningRates(Part):
+    """Learning rate of each parameter group; empty ones take the method's default."""
+
+    prompt: float | None = Field(
+        default=None, gt=0, le=10, title="Prompt", description="Prompt, prefix or pool, per update."
+    )
+    selector: float | None = Field(
+        default=None,
+        gt=0,
+        le=10,
+        title="Selector",
+        description="Network that chooses position and vectors, per update.",
+    )
+    head: float | None = Field(
+        default=None, gt=0, le=10, title="Head", description="Classification head, per update."
+    )
+    backbone: float | None = Field(
+        default=None,
+        gt=0,
+        le=10,
+        title="Backbone",
+        description="Language model's own weights, per update.",
+    )
+
+    def over(self, defaults: LearningRates) -> LearningRates:
+        """Fill the empty rates from ``defaults``."""
+        filled = {name: getattr(self, name) or getattr(defaults, name) for name in GROUPS}
+        return LearningRates(**filled)
+
+
+@dataclass(frozen=True)
+class BackboneFacts:
+    """Sizes that parameter formulas need, read from a model's config.json without torch.
+
+    Attributes:
+        family: ``model_type`` of the configuration, for example ``bert``.
+        hidden: Width of the token embeddings.
+        layers: Number of transformer layers.
+        heads: Attention heads (key/value heads where they differ).
+        head_dim: Width of one head.
+        vocab: Vocabulary size.
+        max_positions: Longest input in tokens.
+        total_parameters: All weights of the backbone, without heads.
+    """
+
+    family: str
+    hidden: int
+    layers: int
+    heads: int
+    head_dim: int
+    vocab: int
+    max_positions: int
+    total_parameters: int
+
+
+@dataclass(frozen=True)
+class Search:
+    """Values that tuning may try for one field.
+
+    Attributes:
+        field: Dotted field of the method's configuration.
+        values: Candidates, the default among them.
+        source: Where the candidates come from.
+    """
+
+    field: str
+    values: tuple[float | int | str, ...]
+    source: str
+
+
+class MethodConfig(Part):
+    """Base of all methods; ``kind`` is the folder's name."""
+
+    TITLE: ClassVar[str] = ""
+    SOURCE: ClassVar[str] = ""
+    ALIASES: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    DEFAULT_RATES: ClassVar[LearningRates]
+    SEARCH: ClassVar[tuple[Search, ...]] = ()
+    SEPARATE: ClassVar[bool] = False
+    """True when the method changes weights inside the backbone and so always trains alone."""
+
+    kind: str
+    learning_rates: LearningRates = Field(
+        default_factory=LearningRates,
+        title="Learning rates",
+        description="Per parameter group; empty: the method's default.",
+    )
+
+    @property
+    def label(self) -> str:
+        """Short name in tables and legends; equal labels mean equal settings but for rates."""
+        return self.kind
+
+    @property
+    def prompt_length(self) -> int:
+        """Vectors that the method puts into the input sequence, a count."""
+        return 0
+
+    def describe(self) -> str:
+        """Say in one sentence what the method does with these settings."""
+        raise NotImplementedError
+
+    def num_trainable(self, facts: BackboneFacts, num_labels: int) -> dict[ParameterGroup, int]:
+        """Count the trainable parameters by formula, per parameter group.
+
+        Args:
+            facts: Sizes of the backbone.
+            num_labels: Classes of the task.
+        """
+        raise NotImplementedError
+
+    def resolved(self) -> MethodConfig:
+        """Return the same method with every learning rate filled in."""
+        rates = self.learning_rates.over(self.DEFAULT_RATES)
+        return self.model_copy(update={"learning_rates": rates})
+
+
+def head_parameters(facts: BackboneFacts, num_labels: int) -> int:
+    """Weights and biases of the linear classification head."""
+    return facts.hidden * num_labels + num_labels

@@ -1,0 +1,157 @@
+"""The contract between a method, the backbone and the training loop."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from core.methods._config import ParameterGroup
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Rows of one run, padded on the right to one length class.
+
+    Attributes:
+        token_ids: Token ids; padding holds the tokenizer's padding id.
+        token_types: Segment ids (0 or 1).
+        mask: True at real tokens.
+        feature: Cached masked mean of the last hidden states of one prompt-free pass, or None
+            when the method does not ask for it.
+    """
+
+    token_ids: Int[Tensor, "batch length"]
+    token_types: Int[Tensor, "batch length"]
+    mask: Bool[Tensor, "batch length"]
+    feature: Float[Tensor, "batch hidden"] | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a dynamic prompt chose for each row; None for axes that are fixed.
+
+    Attributes:
+        cut: Vectors before the input.
+        cut_probabilities: Softmax of the scores without noise, over the cuts 0..l.
+        pool_weights: Mixture weights over the pool.
+    """
+
+    cut: Int[Tensor, " batch"] | None = None
+    cut_probabilities: Float[Tensor, "batch cuts"] | None = None
+    pool_weights: Float[Tensor, "batch pool"] | None = None
+
+
+@dataclass(frozen=True)
+class BackboneInputs:
+    """Everything that one pass of the backbone needs; rows of several runs can be concatenated.
+
+    Attributes:
+        embeddings: Word embeddings and prompt vectors; the backbone adds positions, types, norm.
+        mask: True where attention may look (real tokens and prompt vectors).
+        content_mask: True at real tokens only: what mean pooling averages.
+        position_ids: Positions that follow the final layout.
+        token_types: Segment ids in the final layout.
+        prefix: Keys and values of each layer, ``[layers][2]`` tensors of shape
+            ``[batch, heads, prefix, head_dim]``; empty when the method has none.
+        read_out: Index of the row's first real token ([CLS]) in the final layout.
+        last: Index of the row's last attended position, prompt included.
+        choice: What the method chose, for traces and histograms.
+    """
+
+    embeddings: Float[Tensor, "batch total hidden"]
+    mask: Bool[Tensor, "batch total"]
+    content_mask: Bool[Tensor, "batch total"]
+    position_ids: Int[Tensor, "batch total"]
+    token_types: Int[Tensor, "batch total"]
+    prefix: tuple[tuple[Float[Tensor, "batch heads prefix head_dim"], ...], ...]
+    read_out: Int[Tensor, " batch"]
+    last: Int[Tensor, " batch"]
+    choice: Choice = field(default_factory=Choice)
+
+    @property
+    def launch_shape(self) -> tuple[int, int, int]:
+        """(total length, prefix length, dtype as a number): rows that may share one pass."""
+        prefix = self.prefix[0][0].shape[2] if self.prefix else 0
+        return (self.embeddings.shape[1], prefix, hash(self.embeddings.dtype))
+
+
+def concatenate(inputs: Sequence[BackboneInputs]) -> BackboneInputs:
+    """Put the rows of several runs one after the other, for one pass of the backbone.
+
+    Choices stay with each run's own inputs; the result holds none.
+
+    Args:
+        inputs: At least one; all of one launch shape.
+
+    Raises:
+        ValueError: If the launch shapes differ.
+    """
+    first = inputs[0]
+    if len(inputs) == 1:
+        return first
+    shapes = {item.launch_shape for item in inputs}
+    if len(shapes) > 1:
+        raise ValueError(f"rows of different launch shapes cannot share a pass: {sorted(shapes)}")
+    prefix = tuple(
+        tuple(
+            torch.cat([item.prefix[layer][side] for item in inputs])
+            for side in range(len(first.prefix[layer]))
+        )
+        for layer in range(len(first.prefix))
+    )
+    return BackboneInputs(
+        embeddings=torch.cat([item.embeddings for item in inputs]),
+        mask=torch.cat([item.mask for item in inputs]),
+        content_mask=torch.cat([item.content_mask for item in inputs]),
+        position_ids=torch.cat([item.position_ids for item in inputs]),
+        token_types=torch.cat([item.token_types for item in inputs]),
+        prefix=prefix,
+        read_out=torch.cat([item.read_out for item in inputs]),
+        last=torch.cat([item.last for item in inputs]),
+    )
+
+
+@dataclass(frozen=True)
+class SelectorNoise:
+    """Randomness of one training step for one run, drawn outside the method.
+
+    Attributes:
+        generator: CPU generator seeded from (run seed, step, "selector").
+        temperature: Gumbel-Softmax temperature of this step, dimensionless.
+    """
+
+    generator: torch.Generator
+    temperature: float
+
+
+class PromptMethod(nn.Module, ABC):
+    """A way to adapt a backbone. Final classes implement ``adapt``; nothing overrides them.
+
+    A method holds only its own trainable tensors (fine-tuning: its own copy of the backbone).
+    ``adapt`` stores nothing on the object, and draws no random number but from ``noise``.
+    """
+
+    needs_feature: bool = False
+    """True when ``TokenBatch.feature`` must be filled."""
+
+    @abstractmethod
+    def adapt(self, batch: TokenBatch, noise: SelectorNoise | None = None) -> BackboneInputs:
+        """Turn tokens into backbone inputs.
+
+        Args:
+            batch: Tokens of this run.
+            noise: Randomness of a training step; None in evaluation, where choices are by argmax.
+        """
+
+    @abstractmethod
+    def parameter_groups(self) -> Mapping[ParameterGroup, list[nn.Parameter]]:
+        """Trainable tensors by learning-rate group, without the head."""
+
+    def own_backbone(self) -> nn.Module | None:
+        """Return the method's own backbone module when it trains one, else None."""
+        return None

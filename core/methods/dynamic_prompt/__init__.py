@@ -1,0 +1,3 @@
+from core.methods.dynamic_prompt.config import Config
+
+__all__ = ["Config"]

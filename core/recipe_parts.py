@@ -1,0 +1,212 @@
+"""Parts of a recipe: task, training, seeds and tuning, and how short forms are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal, Union
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from core.backbones.spec import BackboneChoice
+from core.methods import ALIASES, METHODS, MethodConfig, Part
+from core.regimes import REGIMES, RegimeConfig
+from core.tasks import TASKS
+
+if TYPE_CHECKING:
+    AnyMethod = MethodConfig
+    AnyRegime = RegimeConfig
+else:
+    AnyMethod = Annotated[Union[tuple(METHODS.values())], Field(discriminator="kind")]  # noqa: UP007
+    AnyRegime = Annotated[Union[tuple(REGIMES.values())], Field(discriminator="kind")]  # noqa: UP007
+
+
+def _method_from_text(value: object) -> object:
+    """Accept a kind or one of the paper's names in place of a mapping."""
+    if isinstance(value, str):
+        return dict(ALIASES.get(value, {"kind": value}))
+    if isinstance(value, Mapping) and value.get("kind") in ALIASES:
+        return {**ALIASES[str(value["kind"])], **{k: v for k, v in value.items() if k != "kind"}}
+    return value
+
+
+def _kind_from_text(value: object) -> object:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+def _name_from_text(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class TaskChoice(Part):
+    """A task by name, or a plain folder of one's own."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=80,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$",
+        title="Task",
+        description="Known task, or a name for one's own folder.",
+    )
+    folder: str = Field(
+        default="",
+        title="Folder",
+        description="Folder with train.jsonl and val.jsonl or test.jsonl; empty: found by name.",
+    )
+    text_fields: tuple[str, ...] = Field(
+        default=(), max_length=4, title="Text fields", description="Only for one's own folder."
+    )
+    label_field: str = Field(
+        default="label", title="Label field", description="Only for one's own folder."
+    )
+    group_field: str = Field(
+        default="",
+        title="Group field",
+        description="Examples with the same value stay in one split; only for one's own folder.",
+    )
+    data_version: str = Field(
+        default="", title="Data version", description="Digest of the files; filled when queued."
+    )
+
+    @model_validator(mode="after")
+    def _known_or_folder(self) -> TaskChoice:
+        if self.name not in TASKS and not self.folder:
+            raise ValueError(
+                f"no task named '{self.name}'; known: {', '.join(sorted(TASKS))}; "
+                "or give folder: <path> for a task of your own"
+            )
+        return self
+
+
+class Training(Part):
+    """How long and how the trainable tensors are trained; the same for all methods of a study."""
+
+    max_updates: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000_000,
+        title="Updates",
+        description="Optimiser updates at most, a count; empty: as many as epochs give.",
+    )
+    epochs: float | None = Field(
+        default=None,
+        gt=0,
+        le=10_000,
+        title="Epochs",
+        description="Passes over the training examples, a count; used when updates is empty.",
+    )
+    batch_size: int = Field(
+        default=16, ge=1, le=4096, title="Batch size", description="Examples an update, a count."
+    )
+    max_tokens: int = Field(
+        default=128,
+        ge=8,
+        le=8192,
+        title="Longest input",
+        description="Tokens of an input at most, prompt not counted; longer texts are cut.",
+    )
+    evaluations: int = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        title="Evaluations",
+        description="Evaluations on dev, evenly spread over the updates, a count.",
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        title="Patience",
+        description="Stop after this many evaluations without a better dev value; empty: never.",
+    )
+    optimizer: Literal["adamw"] = Field(
+        default="adamw", title="Optimiser", description="AdamW of torch."
+    )
+    schedule: Literal["constant", "linear"] = Field(
+        default="linear",
+        title="Schedule",
+        description="Learning rate after warm-up: constant, or linear to zero.",
+    )
+    warmup: float = Field(
+        default=0.06, ge=0, lt=1, title="Warm-up", description="Share of the updates, 0 to 1."
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, le=10, title="Weight decay", description="Decoupled, per update."
+    )
+    clip_norm: float = Field(
+        default=1.0,
+        gt=0,
+        le=1e6,
+        title="Clip norm",
+        description="Largest gradient norm over all trainable tensors of a run.",
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        title="Precision",
+        description="Of the frozen backbone; trained tensors are always float32.",
+    )
+    backbone_dropout: bool = Field(
+        default=False,
+        title="Backbone dropout",
+        description="Keep dropout on inside the backbone while training.",
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Training:
+        if self.max_updates is not None and self.epochs is not None:
+            raise ValueError("give max_updates or epochs, not both")
+        return self
+
+    def updates_for(self, num_examples: int) -> int:
+        """Number of updates for a training set; 6 epochs when nothing is said."""
+        if self.max_updates is not None:
+            return self.max_updates
+        per_epoch = -(-num_examples // self.batch_size)
+        return max(1, round((self.epochs or 6.0) * per_epoch))
+
+
+class Seeds(Part):
+    """Seeds of a study; every pair of a data seed and an init seed is a run."""
+
+    data: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(
+        default=(0,),
+        min_length=1,
+        max_length=100,
+        title="Data seeds",
+        description="Draw of few-shot examples and order of batches.",
+    )
+    init: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(
+        default=(0,),
+        min_length=1,
+        max_length=100,
+        title="Init seeds",
+        description="Initial weights and the selector's noise.",
+    )
+
+
+class Tuning(Part):
+    """How settings are chosen: as written, or by trials on dev with fresh seeds afterwards."""
+
+    protocol: Literal["fixed", "tuned"] = Field(
+        default="fixed",
+        title="Protocol",
+        description="fixed: settings as written. tuned: the same number of trials for each method.",
+    )
+    trials: int = Field(
+        default=4,
+        ge=2,
+        le=64,
+        title="Trials",
+        description="Settings tried for each method, task, backbone and regime, a count.",
+    )
+
+
+AnyTask = Annotated[TaskChoice, BeforeValidator(_name_from_text)]
+AnyBackbone = Annotated[BackboneChoice, BeforeValidator(_name_from_text)]
+MethodEntry = Annotated[AnyMethod, BeforeValidator(_method_from_text)]
+RegimeEntry = Annotated[AnyRegime, BeforeValidator(_kind_from_text)]
+
+
+class RunSeeds(Part):
+    """Seeds of one run."""
+
+    data: int = Field(default=0, ge=0, lt=2**31, description="Draw and order of examples.")
+    init: int = Field(default=0, ge=0, lt=2**31, description="Initial weights and noise.")

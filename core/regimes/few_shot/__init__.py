@@ -1,0 +1,3 @@
+from core.regimes.few_shot.config import Config
+
+__all__ = ["Config"]

@@ -1,0 +1,3 @@
+from core.regimes.full_data.config import Config
+
+__all__ = ["Config"]

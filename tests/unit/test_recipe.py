@@ -1,0 +1,140 @@
+"""One schema for page, YAML and CLI; every problem at once, with its field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import RecipeErrors
+from core.methods import ALIASES
+from core.recipe import Recipe, RunConfig, group_key
+from core.recipe_files import load_recipe, parse_recipe, parse_recipe_text, shipped_recipes
+
+SMALL = {"name": "small", "tasks": ["desk"], "methods": ["prompt_tuning"]}
+
+
+def problems(content: dict[str, object]) -> dict[str, str]:
+    with pytest.raises(RecipeErrors) as caught:
+        parse_recipe(content)
+    return {problem.field: problem.message for problem in caught.value.problems}
+
+
+def test_the_grid_is_every_combination() -> None:
+    recipe = parse_recipe(
+        {
+            **SMALL,
+            "tasks": ["desk", "clauses"],
+            "methods": ["fine_tuning", "adap_pos"],
+            "regimes": ["full_data", {"kind": "few_shot", "k": 4}],
+            "seeds": {"data": [0, 1], "init": [5, 6, 7]},
+        }
+    )
+    runs = recipe.runs()
+    assert len(runs) == recipe.num_final_runs == 2 * 2 * 2 * 6
+    assert len({run.canonical_json() for run in runs}) == len(runs)
+    assert len({run.config_hash for run in runs}) == 8
+
+
+def test_every_problem_is_told_at_its_field() -> None:
+    found = problems(
+        {
+            "name": "x",
+            "tasks": ["nosuch"],
+            "methods": [{"kind": "nosuch"}, {"kind": "prompt_tuning", "num_virtual_tokens": 0}],
+            "training": {"batch_size": 0, "epochs": 1, "max_updates": 1},
+            "colour": "red",
+        }
+    )
+    assert set(found) == {
+        "tasks.0",
+        "methods.0",
+        "methods.1.num_virtual_tokens",
+        "training.batch_size",
+        "colour",
+    }
+    assert "unknown key" in found["colour"]
+    assert "adap_ins_pos" in found["methods.0"]
+    assert "got 0" in found["training.batch_size"]
+
+
+def test_no_methods_is_one_clear_problem() -> None:
+    assert problems({**SMALL, "methods": []}) == {"methods": "at least one entry is needed"}
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"kind": "prompt_tuning", "cut": 11}, "cut 11 is larger"),
+        ({"kind": "dynamic_prompt", "position": "task", "cut": 1}, "only for position: fixed"),
+        ({"kind": "prompt_tuning", "learning_rates": {"prompt": float("nan")}}, "finite"),
+    ],
+)
+def test_choices_that_contradict_each_other_are_refused(
+    method: dict[str, object], message: str
+) -> None:
+    assert message in " ".join(problems({**SMALL, "methods": [method]}).values())
+
+
+@pytest.mark.parametrize("alias", sorted(ALIASES))
+def test_the_papers_names_are_accepted_and_shown(alias: str) -> None:
+    recipe = parse_recipe({**SMALL, "methods": [alias]})
+    assert recipe.methods[0].label == alias
+
+
+def test_yaml_round_trip_keeps_the_recipe() -> None:
+    recipe = parse_recipe(
+        {
+            **SMALL,
+            "methods": ["adap_ins_pos", {"kind": "prompt_tuning", "cut": 5}],
+            "backbones": [{"name": "minilm", "pooling": "first"}],
+            "regimes": [{"kind": "few_shot", "k": 8}],
+            "training": {"max_updates": 7},
+        }
+    )
+    assert parse_recipe_text(recipe.to_yaml()) == recipe
+
+
+def test_broken_yaml_names_its_line() -> None:
+    with pytest.raises(RecipeErrors, match="line 2"):
+        parse_recipe_text("name: x\n  tasks: [")
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_shipped_recipes_load(name: str) -> None:
+    assert isinstance(load_recipe(name), Recipe)
+
+
+def test_an_unknown_recipe_names_the_shipped_ones() -> None:
+    with pytest.raises(RecipeErrors, match="cb-quick"):
+        load_recipe("nosuch")
+
+
+def test_a_run_config_survives_json_and_its_hash_ignores_seeds_and_place(tmp_path: Path) -> None:
+    run = parse_recipe(SMALL).runs()[0]
+    again = RunConfig.model_validate_json(run.canonical_json())
+    assert again == run
+    here = run.task.model_copy(update={"folder": str(tmp_path), "data_version": "abc"})
+    there = run.task.model_copy(update={"folder": "/elsewhere", "data_version": "abc"})
+    seeds = run.seeds.model_copy(update={"init": 9})
+    hashes = {
+        run.model_copy(update={"task": here}).config_hash,
+        run.model_copy(update={"task": there, "seeds": seeds}).config_hash,
+    }
+    assert len(hashes) == 1
+
+
+def test_learning_rates_are_resolved_per_group() -> None:
+    recipe = parse_recipe(
+        {**SMALL, "methods": [{"kind": "adap_ins_pos", "learning_rates": {"prompt": 0.5}}]}
+    )
+    rates = recipe.runs()[0].method.learning_rates
+    assert rates.prompt == 0.5
+    assert rates.selector == 1e-2
+    assert rates.backbone is None
+
+
+def test_methods_that_change_the_backbone_train_alone() -> None:
+    fine_tuning, prompt = parse_recipe({**SMALL, "methods": ["fine_tuning", "adap_pos"]}).runs()
+    assert group_key(fine_tuning, "run1") != group_key(fine_tuning, "run2")
+    assert group_key(prompt, "run1") == group_key(prompt, "run2")
