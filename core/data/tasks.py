@@ -37,10 +37,7 @@ def locate(choice: TaskChoice, folders: Sequence[Path] = ()) -> Path:
         DataError: Naming every folder looked in and what to do.
     """
     if choice.folder:
-        path = Path(choice.folder).expanduser().resolve()
-        if not path.is_dir():
-            raise DataError(f"Task '{choice.name}': there is no folder {path}.")
-        return path
+        return _own_folder(choice, folders)
     spec = TASKS[choice.name]
     if spec.suite == "bundled":
         return BUNDLED_FOLDER / spec.folder[0]
@@ -59,6 +56,19 @@ def locate(choice: TaskChoice, folders: Sequence[Path] = ()) -> Path:
         f"Task '{choice.name}' has no files here (looked in: {looked}).",
         hint=f"Give a folder that holds {spec.folder[0]}/train.jsonl with --data or "
         "STUDIO_DATA_DIR.",
+    )
+
+
+def _own_folder(choice: TaskChoice, folders: Sequence[Path]) -> Path:
+    """Find a folder of one's own: absolute, inside a data folder, or from where one stands."""
+    wanted = Path(choice.folder).expanduser()
+    candidates = [] if wanted.is_absolute() else [folder / wanted for folder in folders]
+    for path in (*candidates, wanted):
+        if path.is_dir():
+            return path.resolve()
+    raise DataError(
+        f"Task '{choice.name}': there is no folder {wanted.resolve()}.",
+        hint="A relative folder is looked for in the folders given with --data first.",
     )
 
 

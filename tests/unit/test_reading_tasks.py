@@ -98,6 +98,12 @@ def test_missing_files_and_folders_say_where_and_what_to_do(tmp_path: Path) -> N
         read_task(TaskChoice(name="cb"), [tmp_path])
 
 
+def test_a_relative_folder_is_found_in_a_data_folder(tmp_path: Path) -> None:
+    own_folder(tmp_path / "mine")
+    choice = TaskChoice(name="mine", folder="mine")
+    assert locate(choice, [tmp_path / "elsewhere", tmp_path]) == tmp_path / "mine"
+
+
 def test_one_label_only_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "train", [{"text": "x", "label": "a"}] * 9)
     write(tmp_path, "val", [{"text": "x", "label": "a"}])
