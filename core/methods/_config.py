@@ -59,8 +59,9 @@ class BackboneFacts:
         heads: Attention heads (key/value heads where they differ).
         head_dim: Width of one head.
         vocab: Vocabulary size.
-        max_positions: Longest input in tokens.
+        max_positions: Longest input in tokens, prompt vectors included.
         total_parameters: All weights of the backbone, without heads.
+        first_position: Position id of the first token (RoBERTa counts from behind its padding id).
     """
 
     family: str
@@ -71,6 +72,7 @@ class BackboneFacts:
     vocab: int
     max_positions: int
     total_parameters: int
+    first_position: int = 0
 
 
 @dataclass(frozen=True)

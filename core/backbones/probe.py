@@ -1,0 +1,108 @@
+"""Refuse a method that would train nothing: some models ignore a prompt or prefix silently."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from core.backbones.load import Backbone
+from core.backbones.readout import pool
+from core.backbones.spec import Pooling
+from core.errors import BackboneError
+from core.methods._layout import prompt_free, surround
+from core.methods._module import BackboneInputs, PromptMethod, SelectorNoise, TokenBatch
+
+PROBE_TOKENS = (8, 6)
+LEAST_CHANGE = 1e-6
+
+
+def check(backbone: Backbone, method: PromptMethod, pooling: Pooling = "first") -> None:
+    """Try a method on a tiny batch; its tensors and their gradients are left as they were.
+
+    The read-out must react to the prompt at the cuts 0, l/2 and l, it must change under the method
+    itself, and the gradient must reach every trained tensor.
+
+    Args:
+        backbone: The frozen backbone.
+        method: A freshly built method.
+        pooling: Read-out of the run.
+
+    Raises:
+        BackboneError: If the method would train nothing, or a part of it nothing.
+    """
+    batch = _batch(backbone, needs_feature=method.needs_feature)
+    plain = _read(backbone, prompt_free(backbone, batch), pooling)
+    groups = method.parameter_groups()
+    trained = [(name, tensor) for name, tensors in groups.items() for tensor in tensors]
+    if not trained:
+        return
+    noise = SelectorNoise(torch.Generator().manual_seed(0), temperature=1.0)
+    with torch.enable_grad():
+        inputs = method.adapt(batch, noise)
+        prompt_length = inputs.embeddings.shape[1] - batch.token_ids.shape[1]
+        _check_cuts(backbone, batch, pooling, prompt_length)
+        own = method.own_backbone()
+        output = pool(backbone.forward(inputs, own), inputs, pooling)
+        if own is None and not _differs(output, plain):
+            raise _ignored(backbone, "the method's prompt or prefix")
+        weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
+        loss = (output * weights.to(output.device)).sum()
+        tensors = [tensor for _, tensor in trained]
+        gradients = torch.autograd.grad(loss, tensors, allow_unused=True)
+    for (name, tensor), gradient in zip(trained, gradients, strict=True):
+        if gradient is None or not bool(torch.isfinite(gradient).all()):
+            raise _ignored(backbone, f"a tensor of the group '{name}' {tuple(tensor.shape)}")
+        # A selector with one choice, and single weights of a backbone, may rightly get zeros.
+        may_be_zero = name == "backbone" or (name == "selector" and tensor.shape[0] == 1)
+        if not may_be_zero and not bool(gradient.any()):
+            raise _ignored(backbone, f"a tensor of the group '{name}' {tuple(tensor.shape)}")
+
+
+def _batch(backbone: Backbone, *, needs_feature: bool) -> TokenBatch:
+    """Make two rows of different lengths out of the middle of the vocabulary."""
+    length = max(PROBE_TOKENS)
+    start = backbone.facts.vocab // 2
+    ids = (torch.arange(2 * length).reshape(2, length) + start) % backbone.facts.vocab
+    mask = torch.arange(length) < torch.tensor(PROBE_TOKENS)[:, None]
+    ids = torch.where(mask, ids, 0).to(backbone.device)
+    batch = TokenBatch(ids, torch.zeros_like(ids), mask.to(backbone.device))
+    if not needs_feature:
+        return batch
+    feature = _read(backbone, prompt_free(backbone, batch), "mean")
+    return TokenBatch(batch.token_ids, batch.token_types, batch.mask, feature)
+
+
+def _read(backbone: Backbone, inputs: BackboneInputs, pooling: Pooling) -> Tensor:
+    with torch.no_grad():
+        return pool(backbone.forward(inputs), inputs, pooling)
+
+
+def _check_cuts(backbone: Backbone, batch: TokenBatch, pooling: Pooling, length: int) -> None:
+    """Compare two prompts at the same cut: the layout alone already moves the text."""
+    if not length:
+        return
+    with torch.no_grad():
+        embeddings = backbone.embed(batch.token_ids)
+        spread = embeddings.float().std()
+    draw = torch.Generator().manual_seed(2)
+    drawn = torch.randn(1, length, backbone.facts.hidden, generator=draw).to(backbone.device)
+    prompt = (drawn * spread).expand(len(PROBE_TOKENS), -1, -1)
+    for cut in sorted({0, length // 2, length}):
+        cuts = torch.full((len(PROBE_TOKENS),), cut, device=backbone.device)
+        one, other = (
+            _read(backbone, surround(embeddings, batch, vectors, cuts, backbone.facts), pooling)
+            for vectors in (prompt, -prompt)
+        )
+        if not _differs(one, other):
+            raise _ignored(backbone, f"a prompt at cut {cut} of {length}")
+
+
+def _differs(first: Tensor, second: Tensor) -> bool:
+    return float((first.detach() - second).abs().max()) > LEAST_CHANGE
+
+
+def _ignored(backbone: Backbone, what: str) -> BackboneError:
+    return BackboneError(
+        f"{backbone.name} does not react to {what}: it would train nothing.",
+        hint="Choose another method or another backbone.",
+    )

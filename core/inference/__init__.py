@@ -1,0 +1,1 @@
+"""Answers of trained adapters to texts that a person types."""

@@ -1,0 +1,94 @@
+"""A tiny loaded backbone, batches for it, and one setting for every corner of the methods."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.backbones.load import Backbone, load_backbone
+from core.backbones.readout import pool
+from core.backbones.spec import BackboneChoice, Pooling
+from core.methods import METHODS, MethodConfig
+from core.methods._build import build_method
+from core.methods._module import PromptMethod, SelectorNoise, TokenBatch
+from tests.tiny import make_tiny_bert, make_tiny_electra, make_tiny_roberta
+
+BUILDERS = {"bert": make_tiny_bert, "roberta": make_tiny_roberta, "electra": make_tiny_electra}
+
+DYNAMIC = [
+    {"position": position, "representation": representation, "feature": feature}
+    for position in ("fixed", "task", "instance")
+    for representation in ("fixed", "instance")
+    for feature in ("embedding_mean", "hidden_mean")
+]
+AXES: dict[str, list[dict[str, Any]]] = {
+    "prompt_tuning": [{}, {"cut": 0}, {"cut": 3, "init": "uniform"}],
+    "p_tuning_v2": [{}, {"prefix_projection": True, "projection_size": 16}],
+    "dynamic_prompt": [*DYNAMIC, {"position": "fixed", "cut": 2}],
+}
+SETTINGS: list[tuple[str, dict[str, Any]]] = [
+    (kind, fields) for kind in METHODS for fields in AXES.get(kind, [{}])
+]
+
+
+@lru_cache(maxsize=8)
+def tiny_backbone(family: str = "bert") -> Backbone:
+    """A frozen tiny backbone, made once."""
+    folder = BUILDERS[family](Path(mkdtemp(prefix="tiny-")) / family)
+    return load_backbone(BackboneChoice(path=str(folder)), offline=True)
+
+
+def make_config(kind: str, **fields: Any) -> MethodConfig:
+    """A method's configuration with six virtual tokens."""
+    length = {"num_virtual_tokens": 6} if "num_virtual_tokens" in METHODS[kind].model_fields else {}
+    return METHODS[kind](**{"kind": kind, **length, **fields})
+
+
+def make_method(backbone: Backbone, kind: str, seed: int = 0, **fields: Any) -> PromptMethod:
+    """A freshly drawn method."""
+    draw = torch.Generator().manual_seed(seed)
+    return build_method(make_config(kind, **fields), backbone, draw)
+
+
+def make_batch(
+    backbone: Backbone, lengths: tuple[int, ...], total: int, seed: int = 0, second: int = 0
+) -> TokenBatch:
+    """Random token rows between [CLS] and [SEP]; the last ``second`` tokens are segment 1."""
+    draw = torch.Generator().manual_seed(seed)
+    vocab, hidden = backbone.facts.vocab, backbone.facts.hidden
+    size = torch.tensor(lengths)[:, None]
+    column = torch.arange(total)
+    ids = torch.randint(5, vocab, (len(lengths), total), generator=draw)
+    ids = torch.where(column == 0, 2, torch.where(column == size - 1, 3, ids))
+    mask = column < size
+    types = ((column >= size - second) & mask).long()
+    feature = torch.randn(len(lengths), hidden, generator=draw)
+    return TokenBatch(torch.where(mask, ids, 0), types, mask, feature)
+
+
+def noise(seed: int = 0, temperature: float = 0.7) -> SelectorNoise:
+    """Randomness of one step."""
+    return SelectorNoise(torch.Generator().manual_seed(seed), temperature)
+
+
+def shake(method: PromptMethod, seed: int = 1) -> PromptMethod:
+    """Give a fresh selector random values, so that its choices differ between inputs."""
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for tensor in method.parameter_groups().get("selector", []):
+            tensor.copy_(torch.randn(tensor.shape, generator=draw))
+    return method
+
+
+def read(
+    backbone: Backbone, method: PromptMethod, batch: TokenBatch, pooling: Pooling = "first"
+) -> Tensor:
+    """Pooled output in evaluation."""
+    with torch.no_grad():
+        inputs = method.adapt(batch)
+        return pool(backbone.forward(inputs, method.own_backbone()), inputs, pooling)

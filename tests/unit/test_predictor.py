@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.backbones.load import Backbone, load_backbone
+from core.backbones.spec import BackboneChoice
+from core.errors import InputError
+from core.inference.predictor import AdapterRef, Answer, Predictor
+from core.recipe import RunConfig
+from core.recipe_files import parse_recipe
+from core.training.checkpoint import AdapterCard, model_tensors, save_adapter
+from core.training.model import build_model
+from tests.method_tools import shake
+from tests.tiny import make_tiny_bert
+
+TEXT = "the film was great and we were not wrong"
+METHODS: dict[str, dict[str, Any]] = {
+    "prefix": {"kind": "prompt_tuning", "num_virtual_tokens": 5},
+    "split": {"kind": "prompt_tuning", "num_virtual_tokens": 5, "cut": 2},
+    "long": {"kind": "prompt_tuning", "num_virtual_tokens": 9, "cut": 0},
+    "deep": {"kind": "p_tuning_v2", "num_virtual_tokens": 5},
+    "dynamic": {"kind": "adap_ins_vec_pos", "num_virtual_tokens": 5},
+    "probe": {"kind": "linear_probe"},
+    "tuned": {"kind": "fine_tuning"},
+}
+
+
+class Shelf:
+    """A folder with adapters of every method on one tiny backbone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.model = make_tiny_bert(folder / "bert")
+        self.backbone: Backbone = load_backbone(BackboneChoice(path=str(self.model)), offline=True)
+
+    def config(self, method: dict[str, Any], **training: Any) -> RunConfig:
+        recipe = parse_recipe(
+            {
+                "name": "shelf",
+                "tasks": ["desk"],
+                "methods": [method],
+                "backbones": [{"path": str(self.model)}],
+                "training": {"max_tokens": 32, **training},
+            }
+        )
+        return recipe.runs()[0]
+
+    def add(
+        self, name: str, method: dict[str, Any], segments: int = 1, **training: Any
+    ) -> AdapterRef:
+        config = self.config(method, **training)
+        labels = ("no", "yes", "maybe")
+        model = build_model(config.method, self.backbone, len(labels), init_seed=len(name))
+        shake(model.method)
+        card = AdapterCard(
+            config=config,
+            labels=labels,
+            task_title="Shelf",
+            num_segments=segments,
+            num_virtual_tokens=config.method.prompt_length,
+            weights_sha256=self.backbone.weights_sha256,
+        )
+        save_adapter(self.folder / name, model_tensors(model), card)
+        return AdapterRef(name, self.folder / name)
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    return Shelf(tmp_path_factory.mktemp("shelf"))
+
+
+@pytest.fixture(scope="module")
+def refs(shelf: Shelf) -> dict[str, AdapterRef]:
+    return {name: shelf.add(name, method) for name, method in METHODS.items()}
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    return Predictor(offline=True)
+
+
+def asked(predictor: Predictor, refs: dict[str, AdapterRef], text: str = TEXT) -> dict[str, Answer]:
+    answers = predictor.answer((text,), list(refs.values()))
+    assert [answer.run_id for answer in answers] == list(refs)
+    return {answer.run_id: answer for answer in answers}
+
+
+def test_all_runs_of_a_backbone_answer_with_their_trace(
+    predictor: Predictor, refs: dict[str, AdapterRef]
+) -> None:
+    answers = asked(predictor, refs)
+    for answer in answers.values():
+        assert answer.error == ""
+        assert answer.tokens == ["[CLS]", *TEXT.split(), "[SEP]"]
+        assert answer.used_tokens == answer.total_tokens == len(answer.tokens)
+        assert list(answer.probabilities) == ["no", "yes", "maybe"]
+        assert sum(answer.probabilities.values()) == pytest.approx(1.0)
+        assert answer.label == max(answer.probabilities, key=lambda k: answer.probabilities[k])
+        assert answer.milliseconds > 0
+    places = {name: (a.prompt_before, a.prompt_after) for name, a in answers.items()}
+    assert places["prefix"] == (5, 0)
+    assert places["split"] == (2, 3)
+    assert places["long"] == (0, 9)
+    assert places["deep"] == places["probe"] == places["tuned"] == (0, 0)
+    dynamic = answers["dynamic"]
+    assert dynamic.cut_probabilities is not None
+    assert dynamic.pool_weights is not None
+    assert len(dynamic.cut_probabilities) == 6
+    assert sum(dynamic.pool_weights) == pytest.approx(1.0, abs=1e-4)
+    chosen = dynamic.cut_probabilities.index(max(dynamic.cut_probabilities))
+    assert (dynamic.prompt_before, dynamic.prompt_after) == (chosen, 5 - chosen)
+    assert answers["prefix"].cut_probabilities is None
+    assert answers["prefix"].pool_weights is None
+
+
+def test_invariant_17_a_reloaded_adapter_answers_as_alone_and_again(
+    predictor: Predictor, refs: dict[str, AdapterRef]
+) -> None:
+    together = asked(predictor, refs)
+    for name, ref in refs.items():
+        (alone,) = Predictor(offline=True).answer((TEXT,), [ref])
+        assert alone.probabilities == together[name].probabilities
+    assert asked(predictor, refs)["tuned"].probabilities == together["tuned"].probabilities
+
+
+def test_runs_of_one_shape_share_one_pass_and_adapters_stay_loaded(
+    predictor: Predictor, refs: dict[str, AdapterRef], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked(predictor, refs)
+    passes: list[int] = []
+    forward = Backbone.forward
+
+    def counted(self: Backbone, inputs: Any, module: Any = None) -> torch.Tensor:
+        passes.append(inputs.embeddings.shape[0])
+        return forward(self, inputs, module)
+
+    monkeypatch.setattr(Backbone, "forward", counted)
+    monkeypatch.setattr("core.inference.predictor.load_adapter", None)
+    asked(predictor, refs)
+    # The feature; prefix, split and dynamic in one pass; long; deep; probe; the fine-tuned model.
+    assert sorted(passes) == [1, 1, 1, 1, 1, 3]
+
+
+def test_long_texts_tell_how_many_tokens_were_used(
+    predictor: Predictor, refs: dict[str, AdapterRef]
+) -> None:
+    answer = asked(predictor, {"split": refs["split"]}, "good " * 100)["split"]
+    assert (answer.used_tokens, answer.total_tokens) == (32, 102)
+    assert len(answer.tokens) == 32
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (("  ",), "The text is empty"),
+        (("good", ""), "Text 2 is empty"),
+        ((), "0 texts given"),
+        (("a", "b", "c"), "3 texts given"),
+        (("a" * 100_001,), "at most 100,000"),
+    ],
+)
+def test_unusable_input_is_refused(
+    predictor: Predictor, refs: dict[str, AdapterRef], texts: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        predictor.answer(texts, list(refs.values()))
+
+
+def test_a_text_without_anything_readable_is_told_by_each_run(
+    predictor: Predictor, refs: dict[str, AdapterRef]
+) -> None:
+    answer = asked(predictor, {"split": refs["split"]}, "\x01\x02")["split"]
+    assert "nothing that this backbone can read" in answer.error
+
+
+def test_one_bad_adapter_does_not_hold_up_the_others(
+    predictor: Predictor, refs: dict[str, AdapterRef], shelf: Shelf, tmp_path: Path
+) -> None:
+    pair = shelf.add("pair", METHODS["split"], segments=2)
+    shutil.copytree(refs["split"].folder, tmp_path / "damaged")
+    tensors = tmp_path / "damaged" / "adapter.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-4] + b"oops")
+    chosen = {
+        "pair": pair,
+        "damaged": AdapterRef("damaged", tmp_path / "damaged"),
+        "gone": AdapterRef("gone", tmp_path / "gone"),
+        "split": refs["split"],
+    }
+    answers = asked(predictor, chosen)
+    assert "inputs of 2 texts; 1 text given" in answers["pair"].error
+    assert "is not what was written" in answers["damaged"].error
+    assert "cannot be read" in answers["gone"].error
+    assert answers["split"].error == ""
+    (paired,) = predictor.answer(("good film", "bad book"), [pair])
+    assert paired.tokens == ["[CLS]", "good", "film", "[SEP]", "bad", "book", "[SEP]"]
+
+
+def test_runs_with_another_longest_input_are_cut_in_their_own_way(
+    predictor: Predictor, refs: dict[str, AdapterRef], shelf: Shelf
+) -> None:
+    short = shelf.add("short", METHODS["split"], max_tokens=8)
+    answers = asked(predictor, {"short": short, "split": refs["split"]})
+    assert (answers["short"].used_tokens, answers["split"].used_tokens) == (8, 11)
