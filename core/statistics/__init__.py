@@ -1,0 +1,1 @@
+"""Statistics over runs: means, intervals, paired differences; numbers in, numbers out."""

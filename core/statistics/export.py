@@ -1,0 +1,169 @@
+"""A comparison table as CSV, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable
+
+from core.metrics import TITLES
+from core.statistics.intervals import Summary
+from core.statistics.table import Cell, Column, Row, Table
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+LATEX_SIGNS = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "≤": r"$\leq$",
+    "±": r"$\pm$",
+}
+CSV_HEAD = (
+    "method", "task", "backbone", "regime", "metric", "split", "mean", "std", "n",
+    "failures", "ended", "flags", "majority", "examples", "trainable_parameters", "runs",
+)  # fmt: skip
+
+
+def to_csv(table: Table) -> str:
+    """Write one line a cell, shares as 0 to 1; texts that a spreadsheet would run are quoted."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\r\n")
+    writer.writerow(CSV_HEAD)
+    for row in table.rows:
+        for column, cell in row.cells.items():
+            flags = "; ".join(f"{name} {count}" for name, count in cell.flags.items())
+            names = [row.label, *column, table.metric, table.split]
+            writer.writerow(
+                [
+                    *map(harmless, names),
+                    _number(cell.summary.mean),
+                    _number(cell.summary.std),
+                    cell.summary.n,
+                    cell.failures,
+                    cell.ended,
+                    harmless(flags),
+                    _number(table.majority[column]),
+                    table.counts[column],
+                    _number(row.num_trainable, ".0f"),
+                    " ".join(cell.run_ids),
+                ]
+            )
+    return stream.getvalue()
+
+
+def to_markdown(table: Table) -> str:
+    """Write the table in percent; best bold, second in italics."""
+    lines = [
+        _bar(["method", *(_head(table, column, _markdown) for column in table.columns)]),
+        _bar(["---", *("---:" for _ in table.columns)]),
+    ]
+    marks = {0: "{}", 1: "**{}**", 2: "*{}*"}
+    for row in table.rows:
+        cells = [_cell(row, column, marks, " ± ") for column in table.columns]
+        lines.append(_bar([_markdown(row.label), *cells]))
+    lines.append(_bar(["majority class", *(_percent(table.majority[c]) for c in table.columns)]))
+    return "\n".join([*lines, "", _markdown(caption(table)), ""])
+
+
+def to_latex(table: Table) -> str:
+    """Write a booktabs table in percent; best bold, second underlined."""
+    heads = [_head(table, column, latex) for column in table.columns]
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+        r"\toprule",
+        _ampersands(["method", *heads]),
+        r"\midrule",
+    ]
+    marks = {0: "{}", 1: r"\textbf{{{}}}", 2: r"\underline{{{}}}"}
+    for row in table.rows:
+        cells = [_cell(row, column, marks, r" $\pm$ ", "--") for column in table.columns]
+        lines.append(_ampersands([latex(row.label), *cells]))
+    majority = [_percent(table.majority[column], "--") for column in table.columns]
+    lines += [r"\midrule", _ampersands(["majority class", *majority]), r"\bottomrule"]
+    lines += [r"\end{tabular}", rf"\caption{{{latex(caption(table))}}}", r"\end{table}"]
+    return "\n".join([*lines, ""])
+
+
+def caption(table: Table) -> str:
+    """Say what the numbers are."""
+    sizes = {cell.summary.n for row in table.rows for cell in row.cells.values()}
+    counts = sorted(sizes - {0})
+    seeds = "no run" if not counts else f"n = {counts[0]}"
+    if len(counts) > 1:
+        seeds = f"n = {counts[0]} to {counts[-1]}"
+    name = TITLES.get(table.metric, table.metric)
+    return (
+        f"{name[:1].upper()}{name[1:]} on {table.split} in percent, "
+        f"mean ± standard deviation over {seeds} runs; "
+        "checkpoints are chosen on dev."
+    )
+
+
+def harmless(text: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would take for a formula."""
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
+def latex(text: str) -> str:
+    """Escape the signs that LaTeX reads as commands."""
+    return "".join(LATEX_SIGNS.get(sign, sign) for sign in text)
+
+
+def _markdown(text: str) -> str:
+    for sign in "\\|*_`[]<>":
+        text = text.replace(sign, f"\\{sign}")
+    return text
+
+
+def _head(table: Table, column: Column, escape: Callable[[str], str]) -> str:
+    """Name a column by what differs between columns; the task always."""
+    parts = [column.task]
+    parts += [column.regime] if len({c.regime for c in table.columns}) > 1 else []
+    parts += [column.backbone] if len({c.backbone for c in table.columns}) > 1 else []
+    return escape(", ".join(parts))
+
+
+def _cell(row: Row, column: Column, marks: dict[int, str], sign: str, none: str = "–") -> str:
+    cell = row.cells.get(column)
+    if cell is None or not cell.summary.n:
+        return none
+    text = marks[cell.rank].format(_plus_minus(cell.summary, sign))
+    return text + _remark(cell)
+
+
+def _plus_minus(summary: Summary, sign: str) -> str:
+    mean = _percent(summary.mean)
+    return mean if summary.n < 2 else f"{mean}{sign}{_percent(summary.std)}"
+
+
+def _remark(cell: Cell) -> str:
+    remarks = [f"n = {cell.summary.n}"] if cell.summary.n < 2 else []
+    remarks += [f"failed {cell.failures}/{cell.ended}"] if cell.failures else []
+    return f" ({', '.join(remarks)})" if remarks else ""
+
+
+def _percent(value: float, none: str = "–") -> str:
+    return f"{100 * value:.1f}" if math.isfinite(value) else none
+
+
+def _number(value: float, form: str = ".6g") -> str:
+    return format(value, form) if math.isfinite(value) else ""
+
+
+def _bar(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _ampersands(cells: list[str]) -> str:
+    return rf"{' & '.join(cells)} \\"
