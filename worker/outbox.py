@@ -1,0 +1,148 @@
+"""What the supervisor has to write: in order, in few transactions, kept until it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy.orm import Session
+
+from core.reporting import Progress
+from core.store import runs, scalars
+from core.store.session import Store
+
+MAX_WAITING_POINTS = 200_000
+
+Write = Callable[[Session], bool]
+"""Writes for one run; False: the claim was lost and nothing was changed."""
+
+
+@dataclass
+class _Points:
+    run_id: str
+    fence: int
+    rows: list[tuple[int, Mapping[str, float]]] = field(default_factory=list)
+
+    def __call__(self, session: Session) -> bool:
+        return scalars.append(session, self.run_id, self.fence, self.rows)
+
+
+@dataclass
+class _Entry:
+    run_id: str
+    write: Write
+    after: Callable[[], None] | None = None
+
+
+class Outbox:
+    """Ordered writes of all runs of a supervisor.
+
+    A write that fails with the database stays and is tried again, so every write must be safe to
+    repeat: each carries the fence of its attempt.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._entries: list[_Entry] = []
+        self._points: dict[str, _Points] = {}
+        self._progress: dict[str, tuple[int, Progress]] = {}
+        self._num_points = 0
+        self.is_urgent = False
+
+    @property
+    def is_empty(self) -> bool:
+        """True when nothing waits."""
+        return not self._entries and not self._progress
+
+    @property
+    def is_full(self) -> bool:
+        """True when the trainer should be left waiting: its pipe holds it up."""
+        return self._num_points > MAX_WAITING_POINTS
+
+    def add_points(
+        self, run_id: str, fence: int, rows: Sequence[tuple[int, Mapping[str, float | None]]]
+    ) -> None:
+        """Add numbers of a run; they wait for the next flush."""
+        points = self._points.get(run_id)
+        if points is None:
+            points = self._points[run_id] = _Points(run_id, fence)
+            self._entries.append(_Entry(run_id, points))
+        for step, values in rows:
+            points.rows.append((step, {name: _number(value) for name, value in values.items()}))
+            self._num_points += len(values)
+
+    def add_progress(self, run_id: str, fence: int, progress: Progress) -> None:
+        """Replace what is known of where a run stands; it waits for the next flush."""
+        self._progress[run_id] = (fence, progress)
+
+    def add(
+        self,
+        run_id: str,
+        write: Write,
+        *,
+        urgent: bool = True,
+        after: Callable[[], None] | None = None,
+        about: Sequence[str] = (),
+    ) -> None:
+        """Add a write that comes after everything told so far about the run.
+
+        Args:
+            run_id: Its run; empty for a write about several.
+            write: Done in the next flush's transaction.
+            urgent: Ask for a flush now.
+            after: Side effect once the transaction is committed; not for a lost claim.
+            about: The several runs.
+        """
+        for told in (run_id, *about):
+            self._settle_progress(told)
+            self._points.pop(told, None)
+        self._entries.append(_Entry(run_id, write, after))
+        self.is_urgent = self.is_urgent or urgent
+
+    def forget(self, run_id: str) -> None:
+        """Drop all writes of a run whose claim was lost."""
+        self._entries = [entry for entry in self._entries if entry.run_id != run_id]
+        self._points.pop(run_id, None)
+        self._progress.pop(run_id, None)
+
+    def flush(self) -> set[str]:
+        """Write everything in one transaction.
+
+        Returns:
+            Runs whose claim was lost; nothing of them is kept.
+
+        Raises:
+            StoreError: If the database refuses; everything is kept for the next try.
+        """
+        for run_id in list(self._progress):
+            self._settle_progress(run_id)
+        # Points that come from now on need an entry behind those of this transaction.
+        self._points.clear()
+        lost: set[str] = set()
+        if self._entries:
+            durable = any(not isinstance(entry.write, _Points) for entry in self._entries)
+            with self._store.write(durable=durable) as session:
+                for entry in self._entries:
+                    if entry.run_id not in lost and not entry.write(session):
+                        lost.add(entry.run_id)
+        done, self._entries = self._entries, []
+        self._num_points = 0
+        self.is_urgent = False
+        for entry in done:
+            if entry.after is not None and entry.run_id not in lost:
+                entry.after()
+        return lost
+
+    def _settle_progress(self, run_id: str) -> None:
+        if run_id in self._progress:
+            fence, progress = self._progress.pop(run_id)
+            self._entries.append(
+                _Entry(
+                    run_id,
+                    lambda session: runs.progress(session, run_id, fence, progress),
+                )
+            )
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value

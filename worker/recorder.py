@@ -1,0 +1,137 @@
+"""What a trainer tells, as writes to the database; paths become relative to the artifacts."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from core.reporting import Checkpoint, Ending, Progress
+from core.states import Outcome
+from core.store import runs, scalars
+from core.store.session import Store
+from worker.active import ActiveRun
+from worker.outbox import Outbox
+from worker.protocol import (
+    CheckpointMessage,
+    EndedMessage,
+    HistogramMessage,
+    ProgressMessage,
+    ScalarsMessage,
+)
+
+
+class Recorder:
+    """Puts writes into the outbox; each carries its run's fence.
+
+    Args:
+        store: The database.
+        artifacts: Folder that registered paths are relative to.
+    """
+
+    def __init__(self, store: Store, artifacts: Path) -> None:
+        self.outbox = Outbox(store)
+        self.worker_id = ""
+        self._artifacts = artifacts
+
+    def started(self, run: ActiveRun, log_path: Path) -> None:
+        """The trainer has the run."""
+        path = str(log_path)
+        self.outbox.add(
+            run.id, lambda session: runs.started(session, run.id, run.fence, log_path=path)
+        )
+
+    def progress(self, run: ActiveRun, message: ProgressMessage) -> None:
+        """Where a run stands."""
+        run.progress = Progress(**message.model_dump(exclude={"type", "run_id"}))
+        self.outbox.add_progress(run.id, run.fence, run.progress)
+
+    def scalars(self, run: ActiveRun, message: ScalarsMessage) -> None:
+        """Numbers of a run."""
+        self.outbox.add_points(run.id, run.fence, message.rows)
+
+    def histogram(self, run: ActiveRun, message: HistogramMessage) -> None:
+        """Counts of a run's choices."""
+        name, step, counts = message.name, message.step, message.counts
+
+        def write(session: Session) -> bool:
+            return scalars.append_histogram(session, run.id, run.fence, name, step, counts)
+
+        self.outbox.add(run.id, write, urgent=False)
+
+    def checkpoint(self, run: ActiveRun, message: CheckpointMessage) -> None:
+        """Register a checkpoint; files of older ones go only after the rows say so."""
+        checkpoint = Checkpoint(
+            step=message.step,
+            folder=Path(message.folder),
+            sha256=message.sha256,
+            num_bytes=message.num_bytes,
+            is_best=message.is_best,
+        )
+        folder = self._relative(checkpoint.folder)
+        dropped: list[str] = []
+
+        def write(session: Session) -> bool:
+            if not runs.register_checkpoint(session, run.id, run.fence, checkpoint, folder=folder):
+                return False
+            dropped[:] = runs.prune_checkpoints(session, run.id, run.fence)
+            return True
+
+        self.outbox.add(run.id, write, after=lambda: self._remove(dropped))
+
+    def ended(self, run: ActiveRun, message: EndedMessage) -> None:
+        """The end of a run's attempt in the trainer's words."""
+        files = {name: Path(path) for name, path in message.files.items()}
+        ending = Ending(message.outcome, message.kind, message.detail, message.result, files)
+        self.end(run, ending)
+
+    def end(self, run: ActiveRun, ending: Ending) -> None:
+        """The end of a run's attempt."""
+        files = {name: self._relative(path) for name, path in ending.files.items()}
+
+        def write(session: Session) -> bool:
+            state = runs.end_attempt(session, run.id, run.fence, ending, files=files)
+            return state is not None
+
+        self.outbox.add(run.id, write)
+
+    def cancelled(self, run: ActiveRun, detail: str) -> None:
+        """A run was stopped without the trainer's word."""
+        self.end(run, Ending(Outcome.CANCELLED, detail=detail))
+
+    def drain(self, fences: Mapping[str, int], detail: str) -> None:
+        """Give runs back, budgets untouched."""
+        self._for_all(fences, runs.drain_all, detail)
+
+    def release(self, fences: Mapping[str, int], detail: str) -> None:
+        """Give back the runs of a trainer that died; a single one is to blame, of several none."""
+        self._for_all(fences, runs.release_all, detail)
+
+    def _for_all(
+        self,
+        fences: Mapping[str, int],
+        give_back: Callable[[Session, str, Mapping[str, int], str], object],
+        detail: str,
+    ) -> None:
+        worker_id = self.worker_id
+
+        def write(session: Session) -> bool:
+            give_back(session, worker_id, fences, detail)
+            return True
+
+        if fences:
+            self.outbox.add("", write, about=tuple(fences))
+
+    def _relative(self, path: Path) -> str:
+        return str(path.relative_to(self._artifacts)) if self._is_ours(path) else str(path)
+
+    def _remove(self, folders: Sequence[str]) -> None:
+        for folder in folders:
+            path = self._artifacts / folder
+            if self._is_ours(path):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _is_ours(self, path: Path) -> bool:
+        return path != self._artifacts and path.is_relative_to(self._artifacts)
