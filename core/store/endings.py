@@ -1,0 +1,400 @@
+"""How attempts end and runs come back: endings, lost workers, cancel and retry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.orm import Session
+
+from core.errors import NotFound
+from core.reporting import Ending
+from core.states import ACTIVE, ENDED, Outcome, RunState
+from core.store.clock import utcnow
+from core.store.columns import json_safe
+from core.store.leases import Observation
+from core.store.models import INFRA_BUDGET, OOM_BUDGET, Attempt, Run, Worker
+from core.store.models_data import Artifact
+from core.store.moves import (
+    Held,
+    in_order,
+    lock,
+    lock_claimed,
+    lock_run,
+    move,
+    row_count,
+    select_held,
+)
+from core.store.scalars import seal
+from core.store.studies import mark_cancelled, settle
+
+BACK_OFF_SECONDS = (1, 5, 30)
+OOM_ADVICE = "Choose a smaller batch size or a shorter longest input, then retry."
+
+
+@dataclass(frozen=True)
+class _Next:
+    """Where an ended attempt leads: state, sentence, and columns that change with it."""
+
+    state: RunState
+    reason: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def end_attempt(
+    session: Session,
+    run_id: str,
+    fence: int,
+    ending: Ending,
+    *,
+    files: Mapping[str, str] | None = None,
+) -> RunState | None:
+    """End the attempt and move the run on; closes the study or creates its finals when due.
+
+    succeeded -> succeeded. failed -> failed, never retried. drained -> queued. crashed, lost ->
+    queued after 1, 5, 30 seconds while the budget lasts, then failed ``crash_loop`` or ``lost``.
+    out_of_memory -> queued to run alone when it was in a group, else failed with advice. A run
+    that was asked to stop is cancelled whatever the outcome.
+
+    Args:
+        ending: What the trainer (or the supervisor for a dead trainer) says.
+        files: Artifact paths to write down; by default those of ``ending``.
+
+    Returns:
+        The new state; None: the claim was lost, nothing was changed.
+    """
+    held = lock_claimed(session, run_id, fence)
+    if held is None:
+        return None
+    if held.state is RunState.STARTING and ending.outcome is Outcome.SUCCEEDED:
+        # The note that training began may have been lost; the table has no shorter way.
+        move(session, held, RunState.RUNNING, actor=_actor(session, held), reason="training")
+        held = lock_claimed(session, run_id, fence)
+        if held is None:
+            return None
+    state = _end(session, held, ending)
+    if state is RunState.SUCCEEDED:
+        paths = files if files is not None else {k: str(v) for k, v in ending.files.items()}
+        session.execute(delete(Artifact).where(Artifact.run_id == run_id))
+        if paths:
+            session.execute(
+                insert(Artifact),
+                [{"run_id": run_id, "name": name, "path": path} for name, path in paths.items()],
+            )
+    if state in ENDED:
+        settle(session, {held.study_id})
+    return state
+
+
+def release_all(
+    session: Session, worker_id: str, fences: Mapping[str, int], detail: str
+) -> dict[str, RunState]:
+    """Give back the runs of a trainer that died without naming the culprit.
+
+    Several runs go back to the queue to run alone, their budgets untouched; a single one counts as
+    crashed. Runs whose claim was lost are left out of the answer.
+
+    Args:
+        detail: What happened, for example "trainer died (signal 9)".
+    """
+    alone = len(fences) == 1
+    ending = Ending(Outcome.CRASHED, kind="trainer_died", detail=detail)
+    return _give_back(session, worker_id, fences, ending, must_run_alone=not alone)
+
+
+def drain_all(
+    session: Session, worker_id: str, fences: Mapping[str, int], detail: str
+) -> dict[str, RunState]:
+    """Give back runs because the worker ends or makes room; budgets untouched."""
+    ending = Ending(Outcome.DRAINED, kind="drained", detail=detail)
+    return _give_back(session, worker_id, fences, ending)
+
+
+def expire(session: Session, observations: list[Observation]) -> dict[str, RunState]:
+    """Take the runs from workers whose heartbeat counter still is what the observer saw.
+
+    Args:
+        observations: From ``LeaseObserver.expired``, or of workers known to be dead.
+
+    Returns:
+        New state of each run that was taken away.
+    """
+    states: dict[str, RunState] = {}
+    studies: set[str] = set()
+    for observation in sorted(observations, key=lambda item: item.worker_id):
+        lost = session.execute(
+            update(Worker)
+            .where(
+                Worker.id == observation.worker_id,
+                Worker.hb_seq == observation.hb_seq,
+                Worker.state == "alive",
+            )
+            .values(state="lost")
+            .execution_options(synchronize_session=False)
+        )
+        if row_count(lost) != 1:
+            continue
+        query = select_held(Run.worker_id == observation.worker_id, Run.state.in_(list(ACTIVE)))
+        for held in lock(session, query.order_by(Run.id)):
+            ending = Ending(Outcome.LOST, kind="lost", detail=f"{_actor(session, held)} was lost")
+            state = _end(session, held, ending, actor="studio", fence=held.fence + 1)
+            if state is not None:
+                states[held.id] = state
+                studies.add(held.study_id)
+    settle(session, studies)
+    return states
+
+
+def request_cancel(session: Session, run_id: str, actor: str = "user") -> RunState:
+    """Cancel a queued run at once, ask a held one to stop; return its state now.
+
+    Raises:
+        NotFound: If there is no such run.
+    """
+    held = _found(session, run_id)
+    state = _cancel(session, held, actor)
+    if state is RunState.CANCELLED:
+        settle(session, {held.study_id})
+    return state
+
+
+def cancel_study(session: Session, study_id: str, actor: str = "user") -> int:
+    """Cancel all runs that have not ended, and create no finals any more; return their number.
+
+    Raises:
+        NotFound: If there is no such study.
+    """
+    query = select_held(Run.study_id == study_id, Run.state.not_in(list(ENDED)))
+    runs = lock(session, query.order_by(Run.id))
+    mark_cancelled(session, study_id, actor, cancelled=True)
+    for held in runs:
+        _cancel(session, held, actor)
+    settle(session, {study_id})
+    return len(runs)
+
+
+def retry(session: Session, run_id: str, actor: str = "user") -> RunState:
+    """Queue a failed or cancelled run again with fresh budgets; return its state now.
+
+    It continues from its checkpoint. Any other state is left as it is.
+
+    Raises:
+        NotFound: If there is no such run.
+    """
+    held = _found(session, run_id)
+    if held.state not in (RunState.FAILED, RunState.CANCELLED):
+        return held.state
+    start = f"step {held.checkpoint_step}" if held.checkpoint_step else "the beginning"
+    move(
+        session,
+        held,
+        RunState.QUEUED,
+        actor=actor,
+        reason=f"queued again by {actor}; continues from {start}",
+        infra_left=INFRA_BUDGET,
+        oom_left=OOM_BUDGET,
+        not_before=None,
+        cancel_requested_at=None,
+        exit_kind="",
+        exit_detail="",
+        result=None,
+        ended_at=None,
+    )
+    mark_cancelled(session, held.study_id, actor, cancelled=False)
+    settle(session, {held.study_id})
+    return RunState.QUEUED
+
+
+def _cancel(session: Session, held: Held, actor: str) -> RunState:
+    now = utcnow()
+    if held.state is RunState.QUEUED:
+        reason = f"cancelled by {actor} before it began"
+        moved = move(
+            session,
+            held,
+            RunState.CANCELLED,
+            actor=actor,
+            reason=reason,
+            ended_at=now,
+            cancel_requested_at=now,
+            exit_kind="cancelled",
+            exit_detail=reason,
+            not_before=None,
+        )
+        return RunState.CANCELLED if moved else held.state
+    if held.state in (RunState.STARTING, RunState.RUNNING):
+        reason = f"{actor} asked it to stop; it stops at the next step"
+        moved = move(
+            session, held, RunState.STOPPING, actor=actor, reason=reason, cancel_requested_at=now
+        )
+        return RunState.STOPPING if moved else held.state
+    return held.state
+
+
+def _give_back(
+    session: Session,
+    worker_id: str,
+    fences: Mapping[str, int],
+    ending: Ending,
+    *,
+    must_run_alone: bool = False,
+) -> dict[str, RunState]:
+    states: dict[str, RunState] = {}
+    studies = set()
+    for run_id in in_order(fences):
+        held = lock_claimed(session, run_id, fences[run_id])
+        if held is None or held.worker_id != worker_id:
+            continue
+        state = _end(session, held, ending, must_run_alone=must_run_alone)
+        if state is not None:
+            states[run_id] = state
+            studies.add(held.study_id)
+    settle(session, studies)
+    return states
+
+
+def _end(
+    session: Session,
+    held: Held,
+    ending: Ending,
+    *,
+    actor: str = "",
+    fence: int | None = None,
+    must_run_alone: bool = False,
+) -> RunState | None:
+    """Move one locked run out of its attempt; None when somebody was faster."""
+    if held.state is RunState.STOPPING:
+        following = _after_stop(held, ending)
+    elif must_run_alone:
+        following = _Next(
+            RunState.QUEUED,
+            f"{_at_step(held, ending)}; it is not known which run of the group caused it, so each "
+            f"runs alone; {_continues(held)}",
+            {"must_run_alone": True},
+        )
+    else:
+        following = _after(held, ending)
+    now = utcnow()
+    values = dict(following.values)
+    if fence is not None:
+        values["fence"] = fence
+    if following.state in ENDED:
+        values |= {"ended_at": now, "seconds_per_step": 0.0, "phase": ""}
+    moved = move(
+        session,
+        held,
+        following.state,
+        actor=actor or _actor(session, held),
+        reason=following.reason,
+        **values,
+    )
+    if not moved:
+        return None
+    session.execute(
+        update(Attempt)
+        .where(Attempt.run_id == held.id, Attempt.attempt == held.attempt)
+        .values(
+            outcome=ending.outcome.value,
+            kind=ending.kind[:40],
+            detail=ending.detail,
+            last_step=held.last_step,
+            ended_at=now,
+        )
+        .execution_options(synchronize_session=False)
+    )
+    if following.state in ENDED:
+        seal(session, held.id)
+    return following.state
+
+
+def _after(held: Held, ending: Ending) -> _Next:
+    """Say what follows on an outcome of a run that nobody asked to stop."""
+    outcome = ending.outcome
+    if outcome is Outcome.SUCCEEDED:
+        return _Next(
+            RunState.SUCCEEDED,
+            f"finished at step {held.last_step}",
+            {"result": json_safe(ending.result), "exit_kind": "", "exit_detail": ""},
+        )
+    if outcome is Outcome.FAILED:
+        detail = ending.detail or "training failed"
+        return _failed(ending.kind or "failed", detail, f"{detail} (step {held.last_step})")
+    if outcome is Outcome.OUT_OF_MEMORY:
+        return _after_out_of_memory(held, ending)
+    if outcome in (Outcome.CRASHED, Outcome.LOST):
+        return _after_crash(held, ending)
+    reason = ending.detail or "the worker gave it back"
+    return _Next(RunState.QUEUED, f"{reason} at step {held.last_step}; {_continues(held)}")
+
+
+def _after_stop(held: Held, ending: Ending) -> _Next:
+    if ending.outcome is Outcome.SUCCEEDED:
+        reason = f"stopped as asked, at the last step ({held.last_step})"
+    elif ending.outcome in (Outcome.CANCELLED, Outcome.DRAINED):
+        reason = f"stopped as asked at step {held.last_step}"
+    else:
+        reason = f"{_at_step(held, ending)} while it was being stopped"
+    return _Next(RunState.CANCELLED, reason, {"exit_kind": "cancelled", "exit_detail": reason})
+
+
+def _after_crash(held: Held, ending: Ending) -> _Next:
+    if held.infra_left <= 0:
+        kind = "lost" if ending.outcome is Outcome.LOST else "crash_loop"
+        detail = (
+            f"{_at_step(held, ending)}, for the {INFRA_BUDGET + 1}th time; it is not tried again"
+        )
+        return _failed(kind, detail, detail)
+    used = min(INFRA_BUDGET - held.infra_left, len(BACK_OFF_SECONDS) - 1)
+    wait = BACK_OFF_SECONDS[used]
+    return _Next(
+        RunState.QUEUED,
+        f"{_at_step(held, ending)}; {_continues(held)} after {wait} s",
+        {
+            "infra_left": held.infra_left - 1,
+            "not_before": utcnow() + timedelta(seconds=wait),
+        },
+    )
+
+
+def _after_out_of_memory(held: Held, ending: Ending) -> _Next:
+    if held.group_size > 1 and held.oom_left > 0:
+        return _Next(
+            RunState.QUEUED,
+            f"out of memory in a group of {held.group_size} at step {held.last_step}; it runs "
+            f"alone next and {_continues(held)}",
+            {"must_run_alone": True, "oom_left": held.oom_left - 1},
+        )
+    detail = f"Out of memory at step {held.last_step}. {OOM_ADVICE}"
+    if ending.detail:
+        detail = f"{ending.detail.rstrip('.')} at step {held.last_step}. {OOM_ADVICE}"
+    return _failed(Outcome.OUT_OF_MEMORY.value, detail, detail)
+
+
+def _failed(kind: str, detail: str, reason: str) -> _Next:
+    return _Next(RunState.FAILED, reason, {"exit_kind": kind[:40], "exit_detail": detail})
+
+
+def _at_step(held: Held, ending: Ending) -> str:
+    what = ending.detail.rstrip(".") or f"the attempt {ending.outcome.value}"
+    return f"{what} at step {held.last_step}"
+
+
+def _continues(held: Held) -> str:
+    if held.checkpoint_step:
+        return f"continues from step {held.checkpoint_step}"
+    return "starts again from the beginning"
+
+
+def _actor(session: Session, held: Held) -> str:
+    name = session.scalar(select(Worker.name).where(Worker.id == held.worker_id))
+    return f"worker {name}" if name else "worker"
+
+
+def _found(session: Session, run_id: str) -> Held:
+    held = lock_run(session, run_id)
+    if held is None:
+        raise NotFound(f"There is no run {run_id}.", hint="The Runs page lists all runs.")
+    return held

@@ -1,0 +1,220 @@
+"""Selections and row builders that several page queries share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Row, Select, String, cast, func, or_, select
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import ColumnElement
+
+from core.errors import NotFound
+from core.states import RunState
+from core.store.models import Run, RunEvent, Study, StudyEvent
+from core.store.views import EventRow, RunFilters, RunRow, StudyRow
+
+Selection = TypeVar("Selection", bound=Select[*tuple[Any, ...]])
+
+_COPIED = (
+    "id", "study_id", "ordinal", "task", "backbone", "regime", "method_kind", "method_label",
+    "config_hash", "data_seed", "init_seed", "role", "priority", "phase", "last_step",
+    "total_steps", "seconds_per_step", "group_size", "attempt", "worker_id", "not_before",
+    "exit_kind", "exit_detail", "num_trainable", "created_at", "started_at", "ended_at",
+)  # fmt: skip
+
+NEWEST_FIRST = (Study.number.desc(), Run.ordinal)
+CLAIM_ORDER = (Run.priority.desc(), Run.created_at, Run.study_id, Run.ordinal)
+
+
+def select_runs(*where: ColumnElement[bool]) -> Select[Any]:
+    """Select everything that ``run_row`` needs; the config's text stays in the database."""
+    columns = [getattr(Run, name) for name in _COPIED]
+    return (
+        select(*columns, Run.state, Run.result, Study.number, Study.name, Study.is_demo)
+        .join(Study, Study.id == Run.study_id)
+        .where(*where)
+    )
+
+
+def run_row(row: Row[Any], queue_position: int = 0) -> RunRow:
+    """Make one row of a list."""
+    result: Mapping[str, Any] = row.result or {}
+    copied = {name: getattr(row, name) for name in _COPIED}
+    return RunRow(
+        **copied,
+        study_number=row.number,
+        study_name=row.name,
+        is_demo=row.is_demo,
+        state=RunState(row.state),
+        dev=result.get("dev") or {},
+        flags=tuple(result.get("flags") or ()),
+        queue_position=queue_position,
+    )
+
+
+def run_rows(session: Session, query: Select[Any]) -> tuple[RunRow, ...]:
+    """Run a query of ``select_runs``."""
+    return tuple(run_row(row) for row in session.execute(query))
+
+
+def conditions(filters: RunFilters) -> list[ColumnElement[bool]]:
+    """Conditions on runs joined with their studies."""
+    wanted: list[ColumnElement[bool]] = []
+    if filters.states:
+        wanted.append(Run.state.in_(filters.states))
+    if filters.tasks:
+        wanted.append(Run.task.in_(filters.tasks))
+    if filters.methods:
+        wanted.append(
+            or_(Run.method_label.in_(filters.methods), Run.method_kind.in_(filters.methods))
+        )
+    if filters.study_ids:
+        wanted.append(Run.study_id.in_(filters.study_ids))
+    if filters.config_hash:
+        wanted.append(Run.config_hash == filters.config_hash)
+    if filters.role:
+        wanted.append(Run.role == filters.role)
+    if not filters.demo:
+        wanted.append(~Study.is_demo)
+    if filters.text.strip():
+        wanted.append(_contains(filters.text.strip()))
+    return wanted
+
+
+def _contains(text: str) -> ColumnElement[bool]:
+    slug = "S" + cast(Study.number, String) + "-" + cast(Run.ordinal, String)
+    fields = (Study.name, Run.task, Run.method_label, Run.backbone, Run.regime, Run.id, slug)
+    return or_(*(field.icontains(text, autoescape=True) for field in fields))
+
+
+def filtered(query: Selection, filters: RunFilters) -> Selection:
+    """Put the filters on a query over runs; studies are joined only when a filter needs them."""
+    if filters.text.strip() or not filters.demo:
+        query = query.join(Study, Study.id == Run.study_id)
+    return query.where(*conditions(filters))
+
+
+def state_counts(session: Session, filters: RunFilters) -> dict[str, int]:
+    """Number of runs per state."""
+    query = filtered(select(Run.state, func.count().label("runs")), filters)
+    return {row.state: row.runs for row in session.execute(query.group_by(Run.state))}
+
+
+def facets(session: Session) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Task names and method labels of all runs."""
+    tasks = session.scalars(select(Run.task).distinct().order_by(Run.task))
+    methods = session.scalars(select(Run.method_label).distinct().order_by(Run.method_label))
+    return tuple(tasks), tuple(methods)
+
+
+def study_rows(session: Session, found: Sequence[Study]) -> list[StudyRow]:
+    """Plain rows of studies with the number of their runs per state."""
+    counts: dict[str, dict[str, int]] = {study.id: {} for study in found}
+    for study_id, state, count in session.execute(
+        select(Run.study_id, Run.state, func.count())
+        .where(Run.study_id.in_(list(counts)))
+        .group_by(Run.study_id, Run.state)
+    ):
+        counts[study_id][state] = count
+    return [
+        StudyRow(
+            id=study.id,
+            number=study.number,
+            name=study.name,
+            question=study.question,
+            protocol=study.protocol,
+            is_demo=study.is_demo,
+            priority=study.priority,
+            states=counts[study.id],
+            is_test_open=study.is_test_open,
+            test_openings=study.test_openings,
+            created_at=study.created_at,
+            closed_at=study.closed_at,
+            cancelled_at=study.cancelled_at,
+        )
+        for study in found
+    ]
+
+
+def run_events(session: Session, *where: ColumnElement[bool], limit: int) -> list[EventRow]:
+    """Newest events of runs."""
+    rows = session.execute(
+        select(
+            Run.study_id, RunEvent.run_id, Study.number, Run.ordinal, RunEvent.before,
+            RunEvent.after, RunEvent.actor, RunEvent.reason, RunEvent.at,
+        )
+        .join(Run, Run.id == RunEvent.run_id)
+        .join(Study, Study.id == Run.study_id)
+        .where(*where)
+        .order_by(RunEvent.at.desc(), RunEvent.version.desc(), Run.ordinal.desc())
+        .limit(limit)
+    )  # fmt: skip
+    return [
+        EventRow(
+            row.study_id, row.run_id, f"S{row.number}-{row.ordinal}", row.before, row.after,
+            row.actor, row.reason, row.at,
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def study_events(session: Session, *where: ColumnElement[bool], limit: int) -> list[EventRow]:
+    """Newest events of studies as a whole."""
+    rows = session.execute(
+        select(StudyEvent.study_id, Study.number, StudyEvent.kind, StudyEvent.text, StudyEvent.at)
+        .join(Study, Study.id == StudyEvent.study_id)
+        .where(*where)
+        .order_by(StudyEvent.at.desc(), StudyEvent.ordinal.desc())
+        .limit(limit)
+    )
+    return [
+        EventRow(row.study_id, "", f"S{row.number}", "", row.kind, "studio", row.text, row.at)
+        for row in rows
+    ]
+
+
+def find_study(session: Session, reference: str) -> Study:
+    """Find a study by id or short name.
+
+    Raises:
+        NotFound: If there is none.
+    """
+    number = _number(reference)
+    where = Study.number == number if number else Study.id == reference
+    study = session.scalars(select(Study).where(where)).one_or_none()
+    if study is None:
+        raise NotFound(f"There is no study {reference}.", hint="The Runs page lists all studies.")
+    return study
+
+
+def find_run_id(session: Session, reference: str) -> str:
+    """Find a run's id by id or short name.
+
+    Raises:
+        NotFound: If there is none.
+    """
+    study, _, ordinal = reference.partition("-")
+    query = select(Run.id).where(Run.id == reference)
+    if (number := _number(study)) and ordinal.isdecimal() and len(ordinal) < 10:
+        query = (
+            select(Run.id)
+            .join(Study, Study.id == Run.study_id)
+            .where(Study.number == number, Run.ordinal == int(ordinal))
+        )
+    found = session.scalar(query)
+    if found is None:
+        raise NotFound(f"There is no run {reference}.", hint="The Runs page lists all runs.")
+    return found
+
+
+def _number(slug: str) -> int:
+    """Number in a short name such as ``S3``; 0 when it is none."""
+    digits = slug[1:]
+    is_slug = slug[:1] in ("S", "s") and digits.isdecimal() and len(digits) < 10
+    return int(digits) if is_slug else 0
+
+
+def shown_result(result: Mapping[str, Any] | None, *, is_test_open: bool) -> dict[str, Any]:
+    """Numbers of a run, without those of the test split while it is sealed."""
+    return {key: value for key, value in (result or {}).items() if is_test_open or key != "test"}

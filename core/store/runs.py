@@ -1,0 +1,344 @@
+"""The life of a run: claim, start, beat, progress, checkpoint; endings come from ``endings``.
+
+Functions for the holder of a run take its fence and return False or None when the claim was lost;
+nothing is changed then. They work inside ``Store.write()``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import exists, insert, or_, select, update
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import ColumnElement
+
+from core.reporting import Checkpoint as DurableCheckpoint
+from core.reporting import Progress
+from core.states import ACTIVE, RunState, StopKind
+from core.store.clock import utcnow
+from core.store.endings import (
+    cancel_study,
+    drain_all,
+    end_attempt,
+    expire,
+    release_all,
+    request_cancel,
+    retry,
+)
+from core.store.models import Attempt, Run, Study, Worker
+from core.store.models_data import Checkpoint
+from core.store.moves import (
+    Held,
+    lock,
+    lock_claimed,
+    move,
+    row_count,
+    select_held,
+    update_held,
+)
+from core.store.scalars import seal, truncate_above
+
+Beat = StopKind | Literal["lost"] | None
+
+__all__ = [
+    "Beat",
+    "ClaimedRun",
+    "beat",
+    "cancel_study",
+    "claim",
+    "drain_all",
+    "end_attempt",
+    "expire",
+    "progress",
+    "prune_checkpoints",
+    "register_checkpoint",
+    "release_all",
+    "request_cancel",
+    "retry",
+    "started",
+    "waiting_user_run",
+]
+
+
+@dataclass(frozen=True)
+class ClaimedRun:
+    """A run that a worker now holds.
+
+    Attributes:
+        id: Run.
+        study_id: Its study.
+        slug: Short name for people, for example ``S3-12``.
+        config: Canonical JSON of its RunConfig.
+        fence: Number that every later write of this attempt must carry.
+        attempt: Counts the claims of this run, from 1.
+        priority: 0 for users, -10 for the demo.
+        checkpoint: Folder of the checkpoint to continue from as registered; None: from the start.
+        checkpoint_step: Updates done at that checkpoint.
+        curve_epoch: Epoch of its curves from now on.
+    """
+
+    id: str
+    study_id: str
+    slug: str
+    config: str
+    fence: int
+    attempt: int
+    priority: int
+    checkpoint: str | None
+    checkpoint_step: int
+    curve_epoch: int
+
+
+def claim(session: Session, worker_id: str, limit: int) -> list[ClaimedRun]:
+    """Take the next run and up to ``limit - 1`` runs that can be trained with it.
+
+    Highest priority first, then the oldest; its partners have the same group key and priority.
+    A run that must run alone comes alone. Points and histograms above the checkpoint are dropped.
+    Returns an empty list when nothing is ready or the worker is not registered as alive.
+    """
+    worker = session.scalar(
+        select(Worker.name)
+        .where(Worker.id == worker_id, Worker.state == "alive")
+        .with_for_update(key_share=True)
+    )
+    if worker is None:
+        return []
+    order = (Run.priority.desc(), Run.created_at, Run.study_id, Run.ordinal)
+    ready = _ready()
+    found = lock(session, select_held(*ready).order_by(*order).limit(1), skip_locked=True)
+    if found and not found[0].must_run_alone and limit > 1:
+        first = found[0]
+        key = select(Run.group_key).where(Run.id == first.id).scalar_subquery()
+        partners = select_held(
+            *ready,
+            Run.group_key == key,
+            Run.priority == first.priority,
+            Run.id != first.id,
+            ~Run.must_run_alone,
+        )
+        partners = partners.order_by(*order).limit(limit - 1)
+        found += lock(session, partners, skip_locked=True)
+    taken = [run for run in found if _take(session, run, worker_id, worker, len(found))]
+    return _claimed(session, [run.id for run in taken])
+
+
+def waiting_user_run(session: Session, above_priority: int) -> bool:
+    """Tell whether a ready queued run has a priority above this one."""
+    return bool(session.scalar(select(exists().where(*_ready(), Run.priority > above_priority))))
+
+
+def started(session: Session, run_id: str, fence: int, *, log_path: str = "") -> bool:
+    """Move a run from starting to running. Also True when it is running or stopping already."""
+    held = lock_claimed(session, run_id, fence)
+    if held is None:
+        return False
+    if held.state is not RunState.STARTING:
+        return True
+    values: dict[str, object] = {"started_at": held.started_at or utcnow()}
+    if log_path:
+        values["log_path"] = log_path
+    worker = session.scalar(select(Worker.name).where(Worker.id == held.worker_id))
+    where = f"continues from step {held.checkpoint_step}" if held.checkpoint_step else "training"
+    return move(session, held, RunState.RUNNING, actor=f"worker {worker}", reason=where, **values)
+
+
+def progress(session: Session, run_id: str, fence: int, progress: Progress) -> bool:
+    """Store where a run stands. False: the claim was lost."""
+    values: dict[str, object] = {
+        "phase": progress.phase[:16],
+        "last_step": progress.step,
+        "total_steps": progress.total_steps,
+        "seconds_per_step": progress.seconds_per_step,
+        "group_size": progress.group,
+    }
+    if progress.num_trainable:
+        values["num_trainable"] = dict(progress.num_trainable)
+    changed = session.execute(
+        update(Run)
+        .where(Run.id == run_id, Run.fence == fence, Run.state.in_(list(ACTIVE)))
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    return row_count(changed) == 1
+
+
+def beat(session: Session, worker_id: str, fences: Mapping[str, int]) -> dict[str, Beat]:
+    """Renew the worker's lease and learn what to do with each run that it holds.
+
+    A worker that was held for lost counts as alive again; its runs are gone all the same.
+
+    Args:
+        fences: Fence of each run by id.
+
+    Returns:
+        For each run None (go on), ``StopKind.CANCEL``, or "lost" (stop, write nothing more).
+    """
+    session.execute(
+        update(Worker)
+        .where(Worker.id == worker_id)
+        .values(hb_seq=Worker.hb_seq + 1, hb_at=utcnow(), state="alive")
+        .execution_options(synchronize_session=False)
+    )
+    rows = session.execute(
+        select(Run.id, Run.state, Run.fence).where(
+            Run.id.in_(list(fences)), Run.worker_id == worker_id, Run.state.in_(list(ACTIVE))
+        )
+    )
+    states = {row.id: row.state for row in rows if row.fence == fences[row.id]}
+    answers: dict[str, Beat] = {}
+    for run_id in fences:
+        if run_id not in states:
+            answers[run_id] = "lost"
+        elif states[run_id] == RunState.STOPPING:
+            answers[run_id] = StopKind.CANCEL
+        else:
+            answers[run_id] = None
+    return answers
+
+
+def register_checkpoint(
+    session: Session, run_id: str, fence: int, checkpoint: DurableCheckpoint, *, folder: str = ""
+) -> bool:
+    """Register a durable checkpoint and seal the run's open chunks. False: the claim was lost.
+
+    Args:
+        folder: How the folder is written down (relative to the artifacts folder); empty: as it is.
+    """
+    held = lock_claimed(session, run_id, fence)
+    if held is None:
+        return False
+    values: dict[str, object] = {
+        "checkpoint_step": max(held.checkpoint_step, checkpoint.step),
+        "last_step": max(held.last_step, checkpoint.step),
+    }
+    if not update_held(session, held, **values):
+        return False
+    session.merge(
+        Checkpoint(
+            run_id=run_id,
+            step=checkpoint.step,
+            attempt=held.attempt,
+            folder=folder or str(checkpoint.folder),
+            sha256=checkpoint.sha256,
+            num_bytes=checkpoint.num_bytes,
+            is_best=checkpoint.is_best,
+            state="registered",
+        )
+    )
+    session.flush()
+    seal(session, run_id)
+    return True
+
+
+def prune_checkpoints(session: Session, run_id: str, fence: int) -> list[str]:
+    """Mark all checkpoints but the newest and the best as deleted; return their folders.
+
+    Remove the folders after the commit.
+    """
+    if lock_claimed(session, run_id, fence) is None:
+        return []
+    rows = session.scalars(
+        select(Checkpoint)
+        .where(Checkpoint.run_id == run_id, Checkpoint.state == "registered")
+        .order_by(Checkpoint.step.desc(), Checkpoint.attempt.desc())
+    ).all()
+    best = next((row for row in rows if row.is_best), None)
+    old = [row for row in rows[1:] if row is not best]
+    for row in old:
+        row.state = "deleted"
+    session.flush()
+    return [row.folder for row in old]
+
+
+def _ready() -> tuple[ColumnElement[bool], ...]:
+    return (
+        Run.state == RunState.QUEUED.value,
+        or_(Run.not_before.is_(None), Run.not_before <= utcnow()),
+    )
+
+
+def _take(session: Session, held: Held, worker_id: str, worker: str, group_size: int) -> bool:
+    """Move one queued run into the worker's hands; drop what stands above its checkpoint."""
+    reason = f"claimed by worker {worker}"
+    if group_size > 1:
+        reason += f" in a group of {group_size}"
+    moved = move(
+        session,
+        held,
+        RunState.STARTING,
+        actor=f"worker {worker}",
+        reason=reason,
+        worker_id=worker_id,
+        fence=held.fence + 1,
+        attempt=held.attempt + 1,
+        group_size=group_size,
+        last_step=held.checkpoint_step,
+        phase="",
+        not_before=None,
+    )
+    if not moved:
+        return False
+    dropped = truncate_above(session, held.id, held.checkpoint_step)
+    if dropped:
+        session.execute(
+            update(Run)
+            .where(Run.id == held.id, Run.fence == held.fence + 1)
+            .values(curve_epoch=held.curve_epoch + 1)
+            .execution_options(synchronize_session=False)
+        )
+    session.execute(
+        insert(Attempt).values(
+            run_id=held.id,
+            attempt=held.attempt + 1,
+            fence=held.fence + 1,
+            worker_id=worker_id,
+            resumed_from_step=held.checkpoint_step,
+            discarded_points=dropped,
+            outcome="",
+        )
+    )
+    return True
+
+
+def _claimed(session: Session, run_ids: Sequence[str]) -> list[ClaimedRun]:
+    rows = session.execute(
+        select(
+            Run.id,
+            Run.study_id,
+            Run.ordinal,
+            Run.config,
+            Run.fence,
+            Run.attempt,
+            Run.priority,
+            Run.checkpoint_step,
+            Run.curve_epoch,
+            Study.number,
+        )
+        .join(Study, Study.id == Run.study_id)
+        .where(Run.id.in_(run_ids))
+    ).all()
+    folders = session.execute(
+        select(Checkpoint.run_id, Checkpoint.folder)
+        .join(Run, (Run.id == Checkpoint.run_id) & (Run.checkpoint_step == Checkpoint.step))
+        .where(Checkpoint.run_id.in_(run_ids), Checkpoint.state == "registered")
+        .order_by(Checkpoint.attempt)
+    )
+    checkpoints = {row.run_id: row.folder for row in folders}
+    by_id = {
+        row.id: ClaimedRun(
+            id=row.id,
+            study_id=row.study_id,
+            slug=f"S{row.number}-{row.ordinal}",
+            config=row.config,
+            fence=row.fence,
+            attempt=row.attempt,
+            priority=row.priority,
+            checkpoint=checkpoints.get(row.id),
+            checkpoint_step=row.checkpoint_step,
+            curve_epoch=row.curve_epoch,
+        )
+        for row in rows
+    }
+    return [by_id[run_id] for run_id in run_ids]

@@ -1,0 +1,317 @@
+"""Studies: creation with their runs, the sealed test, and the tuning protocol."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session
+
+from core.errors import NotFound
+from core.recipe import Recipe, RunConfig, canonical_json, group_key
+from core.recipe_parts import Seeds
+from core.states import ENDED, RunState
+from core.store.clock import utcnow
+from core.store.columns import new_id
+from core.store.models import Run, RunEvent, Study, StudyEvent
+from core.store.moves import serialise
+from core.tuning import TrialResult, final_configs, trials, winner
+
+STUDY_LOCK = 7_301
+
+
+@dataclass(frozen=True)
+class CreatedStudy:
+    """A study and its runs in order; ``is_new`` is False when the key was known already."""
+
+    id: str
+    number: int
+    run_ids: tuple[str, ...]
+    is_new: bool
+
+
+def create_study(
+    session: Session,
+    recipe: Recipe,
+    configs: Sequence[RunConfig],
+    *,
+    idempotency_key: str = "",
+    priority: int = 0,
+    is_demo: bool = False,
+    clone_of: str | None = None,
+) -> CreatedStudy:
+    """Insert a study and its queued runs; the same key again returns the first study.
+
+    Under the protocol ``tuned`` the runs are the trials of each cell (see ``core.tuning``); the
+    finals follow by themselves when all trials of their cell have ended.
+
+    Args:
+        recipe: What the person asked for; kept as JSON.
+        configs: The final runs, ``recipe.runs()`` with task folder and data version filled in.
+        idempotency_key: Names the submission, so that a double click makes one study.
+        clone_of: Study that this one was made from.
+    """
+    serialise(session, STUDY_LOCK)
+    if idempotency_key and (known := _by_key(session, idempotency_key)):
+        return known
+    number = (session.scalar(select(func.max(Study.number))) or 0) + 1
+    study = Study(
+        id=new_id(),
+        number=number,
+        name=recipe.name,
+        question=recipe.question,
+        recipe=canonical_json(recipe.model_dump(mode="json")),
+        protocol=recipe.tuning.protocol,
+        priority=priority,
+        is_demo=is_demo,
+        clone_of=clone_of,
+        idempotency_key=idempotency_key or None,
+    )
+    session.add(study)
+    session.flush()
+    if recipe.tuning.protocol == "tuned":
+        planned = [(trial.cell, trial.config) for trial in trials(recipe, configs)]
+        run_ids = _insert_runs(session, study, planned, role="trial")
+    else:
+        planned = [(config.config_hash, config) for config in configs]
+        run_ids = _insert_runs(session, study, planned, role="final")
+    return CreatedStudy(study.id, number, tuple(run_ids), True)
+
+
+def open_test(session: Session, study_id: str, actor: str = "user") -> int:
+    """Record that a person opened the test before the study closed; return how often by now.
+
+    Raises:
+        NotFound: If there is no such study.
+    """
+    study = _lock_study(session, study_id)
+    study.test_openings += 1
+    study.test_opened_at = study.test_opened_at or utcnow()
+    _record(session, study_id, "test_opened", f"The test was opened by {actor}.", repeat=True)
+    session.flush()
+    return study.test_openings
+
+
+def is_test_open(session: Session, study_id: str) -> bool:
+    """Tell whether numbers of the test split may be shown: closed, or opened on purpose.
+
+    Raises:
+        NotFound: If there is no such study.
+    """
+    row = session.execute(
+        select(Study.closed_at, Study.test_opened_at).where(Study.id == study_id)
+    ).one_or_none()
+    if row is None:
+        raise _no_study(study_id)
+    return row.closed_at is not None or row.test_opened_at is not None
+
+
+def mark_cancelled(session: Session, study_id: str, actor: str, *, cancelled: bool) -> None:
+    """Note that a study is cancelled as a whole, so that no finals follow, or no longer."""
+    study = _lock_study(session, study_id)
+    if cancelled == (study.cancelled_at is not None):
+        return
+    study.cancelled_at = utcnow() if cancelled else None
+    if cancelled:
+        _record(session, study_id, "cancelled", f"Cancelled by {actor}.", repeat=True)
+    session.flush()
+
+
+def settle(session: Session, study_ids: Collection[str]) -> None:
+    """Create the finals that are due, and close or reopen studies; call it after runs moved.
+
+    Call it once at the end of a transaction, after all runs were locked.
+    """
+    for study_id in sorted(study_ids):
+        study = _lock_study(session, study_id)
+        if study.protocol == "tuned" and study.cancelled_at is None:
+            advance(session, study)
+        waiting = session.scalar(
+            select(func.count())
+            .select_from(Run)
+            .where(Run.study_id == study_id, Run.state.not_in(list(ENDED)))
+        )
+        if waiting:
+            study.closed_at = None
+        elif study.closed_at is None:
+            study.closed_at = utcnow()
+        session.flush()
+
+
+def advance(session: Session, study: Study) -> int:
+    """Create the final runs of each cell whose trials have all ended; return their number.
+
+    A cell without a succeeded trial is told once in the study's events and gets no finals.
+    """
+    seeds = Seeds.model_validate(json.loads(study.recipe)["seeds"])
+    created = 0
+    for cell in _due_cells(session, study.id):
+        rows = session.execute(
+            select(Run.config, Run.state, Run.result)
+            .where(Run.study_id == study.id, Run.cell == cell, Run.role == "trial")
+            .order_by(Run.ordinal)
+        ).all()
+        results = [
+            TrialResult(
+                RunConfig.model_validate_json(row.config),
+                row.result if row.state == RunState.SUCCEEDED else None,
+            )
+            for row in rows
+        ]
+        chosen = winner(results)
+        what = _describe(results[0].config)
+        if chosen is None:
+            sentence = f"Every trial of {what} failed or was cancelled; it gets no final runs."
+            _record(session, study.id, "no_winner", sentence, subject=cell)
+            continue
+        finals = [(cell, config) for config in final_configs(chosen, seeds)]
+        created += len(_insert_runs(session, study, finals, role="final"))
+        rates = {k: v for k, v in chosen.method.learning_rates.model_dump().items() if v}
+        told = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
+        _record(
+            session,
+            study.id,
+            "winner",
+            f"{what}: of {len(results)} trials the one with learning rates {told} was best on dev; "
+            f"{len(finals)} final runs are queued with fresh seeds.",
+            subject=cell,
+            repeat=True,
+        )
+    return created
+
+
+def _describe(config: RunConfig) -> str:
+    return (
+        f"{config.method.label} on {config.task.name} "
+        f"({config.backbone.label}, {config.regime.label})"
+    )
+
+
+def _due_cells(session: Session, study_id: str) -> list[str]:
+    """Cells whose trials have all ended and that have no finals, in the order of the study."""
+    with_finals = select(Run.cell).where(Run.study_id == study_id, Run.role == "final")
+    open_cells = select(Run.cell).where(
+        Run.study_id == study_id, Run.role == "trial", Run.state.not_in(list(ENDED))
+    )
+    rows = session.execute(
+        select(Run.cell)
+        .where(
+            Run.study_id == study_id,
+            Run.role == "trial",
+            Run.cell.not_in(with_finals),
+            Run.cell.not_in(open_cells),
+        )
+        .group_by(Run.cell)
+        .order_by(func.min(Run.ordinal))
+    )
+    return [row.cell for row in rows]
+
+
+def _insert_runs(
+    session: Session, study: Study, planned: Sequence[tuple[str, RunConfig]], *, role: str
+) -> list[str]:
+    if not planned:
+        return []
+    before = session.scalar(select(func.max(Run.ordinal)).where(Run.study_id == study.id)) or 0
+    now = utcnow()
+    rows = []
+    for ordinal, (cell, config) in enumerate(planned, start=before + 1):
+        run_id = new_id()
+        rows.append(
+            {
+                "id": run_id,
+                "study_id": study.id,
+                "ordinal": ordinal,
+                "config": config.canonical_json(),
+                "config_hash": config.config_hash,
+                "cell": cell,
+                "group_key": group_key(config, run_id),
+                "task": config.task.name,
+                "backbone": config.backbone.label,
+                "regime": config.regime.label,
+                "method_kind": config.method.kind,
+                "method_label": config.method.label,
+                "data_seed": config.seeds.data,
+                "init_seed": config.seeds.init,
+                "role": role,
+                "priority": study.priority,
+                "created_at": now,
+            }
+        )
+    session.execute(insert(Run), rows)
+    session.execute(
+        insert(RunEvent),
+        [
+            {
+                "run_id": row["id"],
+                "version": 1,
+                "before": "",
+                "after": RunState.QUEUED.value,
+                "actor": "studio" if role == "final" and before else "user",
+                "reason": f"queued as {role} run {row['ordinal']} of study {study.slug}",
+                "at": now,
+            }
+            for row in rows
+        ],
+    )
+    return [str(row["id"]) for row in rows]
+
+
+def _by_key(session: Session, key: str) -> CreatedStudy | None:
+    row = session.execute(
+        select(Study.id, Study.number).where(Study.idempotency_key == key)
+    ).one_or_none()
+    if row is None:
+        return None
+    run_ids = session.scalars(
+        select(Run.id).where(Run.study_id == row.id).order_by(Run.ordinal)
+    ).all()
+    return CreatedStudy(row.id, row.number, tuple(run_ids), False)
+
+
+def _lock_study(session: Session, study_id: str) -> Study:
+    study = session.scalars(
+        select(Study)
+        .where(Study.id == study_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if study is None:
+        raise _no_study(study_id)
+    return study
+
+
+def _record(
+    session: Session,
+    study_id: str,
+    kind: str,
+    sentence: str,
+    *,
+    subject: str = "",
+    repeat: bool = False,
+) -> None:
+    """Write an event of a study; without ``repeat`` only once for its kind and subject."""
+    mine = StudyEvent.study_id == study_id
+    if not repeat and session.scalar(
+        select(StudyEvent.ordinal).where(
+            mine, StudyEvent.kind == kind, StudyEvent.subject == subject
+        )
+    ):
+        return
+    last = session.scalar(select(func.max(StudyEvent.ordinal)).where(mine)) or 0
+    session.execute(
+        insert(StudyEvent).values(
+            study_id=study_id,
+            ordinal=last + 1,
+            kind=kind,
+            subject=subject,
+            text=sentence,
+            at=utcnow(),
+        )
+    )
+
+
+def _no_study(study_id: str) -> NotFound:
+    return NotFound(f"There is no study {study_id}.", hint="The Runs page lists all studies.")

@@ -1,0 +1,202 @@
+"""The tuning protocol: which settings are tried, which wins, and which runs enter the tables.
+
+Every cell (task, backbone, regime and method as written) gets the same number of trials from its
+method's search space, chosen on dev. The winner is trained again with the recipe's seeds, which no
+trial has used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from core.methods import MethodConfig, Search
+from core.recipe import Recipe, RunConfig
+from core.recipe_parts import RunSeeds, Seeds
+from core.tasks import TASKS
+
+FIRST_TRIAL_SEED = 10_000
+
+Setting = tuple[float | int | str, ...]
+Place = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A setting to try.
+
+    Attributes:
+        cell: Digest of the cell's config as written: ties trials and finals together.
+        config: The run.
+    """
+
+    cell: str
+    config: RunConfig
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a trial gave; ``result`` is None when it did not succeed."""
+
+    config: RunConfig
+    result: Mapping[str, Any] | None
+
+
+def trial_configs(recipe: Recipe, configs: Sequence[RunConfig] = ()) -> list[RunConfig]:
+    """All trial runs of a recipe, cell after cell, each with the setting as written first."""
+    return [trial.config for trial in trials(recipe, configs)]
+
+
+def trials(recipe: Recipe, configs: Sequence[RunConfig] = ()) -> list[Trial]:
+    """All trials of a recipe.
+
+    Args:
+        recipe: Study under the protocol ``tuned``.
+        configs: Its final runs with task folder and data version filled in; empty: as expanded.
+    """
+    seeds = trial_seeds(recipe.seeds)
+    cells = {config.config_hash: config for config in configs or recipe.runs()}
+    found = []
+    for cell, config in cells.items():
+        for method in settings(config.method, recipe.tuning.trials, salt=cell):
+            changed = config.model_copy(update={"method": method, "seeds": seeds})
+            found.append(Trial(cell, changed))
+    return found
+
+
+def trial_seeds(seeds: Seeds) -> RunSeeds:
+    """One data seed and one init seed for all trials, neither of which a final run has."""
+    return RunSeeds(data=_unused(seeds.data), init=_unused(seeds.init))
+
+
+def settings(method: MethodConfig, count: int, *, salt: str = "") -> list[MethodConfig]:
+    """Choose settings from a method's search space, evenly spread, the given one first.
+
+    Each next setting takes the values used least so far; of those it is the farthest from all
+    chosen ones; what is still equal is decided by a digest. A space with fewer settings than
+    ``count`` is tried as a whole.
+
+    Args:
+        method: Settings as written, learning rates filled in.
+        count: Settings wanted, a count.
+        salt: Makes the last tie-break differ between cells.
+    """
+    space = method.SEARCH
+    grid = [
+        setting
+        for setting in itertools.product(*(search.values for search in space))
+        if setting != tuple(_get(method, search.field) for search in space)
+    ]
+    candidates: dict[Place, MethodConfig] = {}
+    for setting in grid:
+        changed = _with(method, space, setting)
+        if changed is not None:
+            place = tuple(s.values.index(v) for s, v in zip(space, setting, strict=True))
+            candidates[place] = changed
+    chosen = [tuple(_nearest(search, _get(method, search.field)) for search in space)]
+    found = [method]
+    sizes = [len(search.values) for search in space]
+    while candidates and len(found) < count:
+        best = min(candidates, key=lambda place: _rank(place, chosen, sizes, salt))
+        chosen.append(best)
+        found.append(candidates.pop(best))
+    return found
+
+
+def winner(results: Sequence[TrialResult]) -> RunConfig | None:
+    """Choose the setting with the best dev value; None when no trial succeeded.
+
+    The first metric of the task decides, then the dev loss, then the order of the trials.
+    """
+    done = [trial for trial in results if trial.result is not None]
+    if not done:
+        return None
+    return max(done, key=_dev_score).config
+
+
+def final_configs(chosen: RunConfig, seeds: Seeds) -> list[RunConfig]:
+    """Runs that enter the tables: the winning setting with each pair of the recipe's seeds."""
+    return [
+        chosen.model_copy(update={"seeds": RunSeeds(data=data, init=init)})
+        for data, init in itertools.product(seeds.data, seeds.init)
+    ]
+
+
+def _dev_score(trial: TrialResult) -> tuple[float, float]:
+    dev = (trial.result or {}).get("dev") or {}
+    spec = TASKS.get(trial.config.task.name)
+    metric = spec.metrics[0] if spec else "accuracy"
+    return _number(dev.get(metric), -math.inf), -_number(dev.get("loss"), math.inf)
+
+
+def _number(value: object, default: float) -> float:
+    if isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
+    return default
+
+
+def _unused(seeds: Sequence[int]) -> int:
+    return next(seed for seed in itertools.count(FIRST_TRIAL_SEED) if seed not in seeds)
+
+
+def _get(method: MethodConfig, field: str) -> Any:
+    value: Any = method
+    for part in field.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _with(method: MethodConfig, space: Sequence[Search], setting: Setting) -> MethodConfig | None:
+    """Replace the searched fields; None when the method refuses the combination."""
+    content = method.model_dump()
+    for search, value in zip(space, setting, strict=True):
+        *parents, last = search.field.split(".")
+        target = content
+        for parent in parents:
+            target = target[parent]
+        target[last] = value
+    try:
+        return type(method).model_validate(content)
+    except ValidationError:
+        return None
+
+
+def _nearest(search: Search, value: object) -> int:
+    """Index of the candidate closest to a value, by ratio for positive numbers."""
+    if value in search.values:
+        return search.values.index(value)
+    if not isinstance(value, int | float):
+        return 0
+
+    def distance(index: int) -> float:
+        other = search.values[index]
+        if not isinstance(other, int | float):
+            return math.inf
+        if value > 0 and other > 0:
+            return abs(math.log(value / other))
+        return abs(value - other)
+
+    return min(range(len(search.values)), key=distance)
+
+
+def _rank(
+    place: Place, chosen: Sequence[Place], sizes: Sequence[int], salt: str
+) -> tuple[int, float, str]:
+    used = sum(
+        size * sum(other[axis] == place[axis] for other in chosen)
+        for axis, size in enumerate(sizes)
+    )
+    nearest = min(
+        sum(
+            ((place[axis] - other[axis]) / max(1, size - 1)) ** 2 for axis, size in enumerate(sizes)
+        )
+        for other in chosen
+    )
+    digest = hashlib.sha256(f"{salt}|{place}".encode()).hexdigest()
+    return used, -round(nearest, 9), digest

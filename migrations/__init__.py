@@ -1,0 +1,1 @@
+"""Migrations of the database; ``core.store.migrate`` runs them."""

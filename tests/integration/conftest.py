@@ -1,0 +1,66 @@
+"""Fixtures of the database tests: each runs on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from core.store import migrate
+from core.store.session import Store
+from tests.services import postgres_database, postgres_server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A PostgreSQL server for all tests of this process."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file of the present layout, to copy."""
+    file = tmp_path_factory.mktemp("template") / "studio.sqlite3"
+    migrate.upgrade(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: str) -> Iterator[Store]:
+    """A PostgreSQL database of the present layout, to empty before each test."""
+    with postgres_database(postgres) as url:
+        migrate.upgrade(url)
+        store = Store(url)
+        yield store
+        store.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Address of an empty database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'studio.sqlite3'}"
+    else:
+        with postgres_database(request.getfixturevalue("postgres")) as url:
+            yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A store of the present layout without rows."""
+    if request.param == "postgresql":
+        shared: Store = request.getfixturevalue("migrated_postgres")
+        with shared.write() as session:
+            tables = ", ".join(f'"{name}"' for name in migrate.METADATA.tables)
+            session.execute(text(f"TRUNCATE {tables}"))
+        yield shared
+        return
+    file = tmp_path / "studio.sqlite3"
+    shutil.copyfile(request.getfixturevalue("migrated_sqlite"), file)
+    opened = Store(f"sqlite:///{file}")
+    yield opened
+    opened.close()

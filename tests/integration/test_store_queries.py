@@ -1,0 +1,129 @@
+"""What pages read: filters, folding, order, and no query per run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from core.states import Outcome, RunState
+from core.store import queries, runs
+from core.store.session import Store
+from core.store.views import RunFilters
+from tests.store_tools import checkpoint, end, recipe, start, submit, succeed, worker
+
+
+@pytest.fixture
+def house(store: Store) -> Store:
+    """Two studies: the first with a success, a failure, one in training and one that waits."""
+    submit(store, recipe(("prompt_tuning", "adap_ins_pos"), seeds=(0, 1)))
+    submit(store, recipe(("linear_probe",), name="Second"), is_demo=True, priority=-10)
+    mine = worker(store)
+    succeed(store, start(store, mine), 0.8)
+    end(store, start(store, mine), Outcome.FAILED, kind="diverged", detail="The loss became NaN.")
+    run = start(store, mine, step=25)
+    with store.write() as session:
+        runs.register_checkpoint(session, run.id, run.fence, checkpoint(20))
+    return store
+
+
+def test_home_shows_what_runs_waits_and_needs_attention(house: Store) -> None:
+    with house.read() as session:
+        home = queries.home(session)
+    assert home.states == {"succeeded": 1, "failed": 1, "running": 1, "queued": 2}
+    assert [(run.slug, run.seconds_left, run.share_done) for run in home.active] == [
+        ("S1-3", 37.5, 0.25)
+    ]
+    assert [(run.slug, run.queue_position) for run in home.waiting] == [("S1-4", 1), ("S2-1", 2)]
+    assert [run.exit_detail for run in home.attention] == ["The loss became NaN."]
+    assert [run.dev for run in home.finished] == [{"accuracy": 0.8}]
+    assert home.demo is not None
+    assert home.demo.slug == "S2"
+    assert home.workers[0].run_ids == (home.active[0].id,)
+
+
+@pytest.mark.parametrize(
+    ("filters", "slugs"),
+    [
+        (RunFilters(), ["S2-1", "S1-1", "S1-2", "S1-3", "S1-4"]),
+        (RunFilters(demo=False, states=("queued",)), ["S1-4"]),
+        (RunFilters(methods=("adap_ins_pos",)), ["S1-3", "S1-4"]),
+        (RunFilters(methods=("dynamic_prompt",)), ["S1-3", "S1-4"]),
+        (RunFilters(text="second"), ["S2-1"]),
+        (RunFilters(text="s1-2"), ["S1-2"]),
+        (RunFilters(text="100%"), []),
+        (RunFilters(tasks=("cb",)), []),
+    ],
+)
+def test_filters(house: Store, filters: RunFilters, slugs: list[str]) -> None:
+    with house.read() as session:
+        page = queries.runs_table(session, filters)
+        groups = queries.config_groups(session, filters)
+    assert [run.slug for run in page.rows] == slugs
+    assert page.total == groups.num_runs == len(slugs)
+    assert [run.slug for group in groups.groups for run in group.rows] == slugs
+    assert page.methods == ("adap_ins_pos", "linear_probe", "prompt_tuning")
+
+
+def test_pages_of_the_list(house: Store) -> None:
+    with house.read() as session:
+        second = queries.runs_table(session, limit=2, offset=2)
+        folded = queries.config_groups(session, limit=1, offset=1)
+    assert [run.slug for run in second.rows] == ["S1-2", "S1-3"]
+    assert (second.total, folded.total) == (5, 3)
+    assert [run.slug for run in folded.groups[0].rows] == ["S1-1", "S1-2"]
+
+
+def test_a_run_page_has_everything(house: Store) -> None:
+    with house.read() as session:
+        running = queries.run_view(session, "S1-3")
+        waiting = queries.run_view(session, "s2-1")
+        done = queries.run_view(session, "S1-1")
+    assert [saved.step for saved in running.checkpoints] == [20]
+    assert [attempt.worker_name for attempt in running.attempts] == ["w1"]
+    assert running.worker is not None
+    assert running.worker.name == "w1"
+    assert [told.after for told in running.events] == ["running", "starting", "queued"]
+    assert waiting.row.queue_position == 2
+    assert done.artifacts == {"adapter": "a/adapter"}
+    assert done.row.state is RunState.SUCCEEDED
+
+
+def test_the_playground_lists_succeeded_runs(house: Store) -> None:
+    with house.read() as session:
+        (run,) = queries.playground_runs(session)
+    assert (run.slug, run.adapter, run.dev) == ("S1-1", "a/adapter", {"accuracy": 0.8})
+
+
+@pytest.mark.parametrize(
+    "query",
+    [queries.home, queries.runs_table, queries.config_groups, queries.comparison, queries.events],
+)
+def test_the_number_of_queries_does_not_grow_with_the_runs(house: Store, query: object) -> None:
+    def count() -> int:
+        statements: list[str] = []
+
+        def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+            statements.append(statement)
+
+        with house.read() as session:
+            engine = session.get_bind()
+            event.listen(engine, "before_cursor_execute", note)
+            query(session)  # type: ignore[operator]
+            event.remove(engine, "before_cursor_execute", note)
+        return len(statements)
+
+    few = count()
+    submit(house, recipe(("prompt_tuning", "linear_probe"), seeds=range(20)))
+    assert count() == few <= 12
+
+
+def test_the_end_of_a_log(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    log.write_text("".join(f"line {number} ä\n" for number in range(1000)), encoding="utf-8")
+    tail = queries.log_tail(log, 100)
+    assert tail.startswith("line ")
+    assert tail.endswith("line 999 ä\n")
+    assert queries.log_tail(tmp_path / "none") == ""
+    assert queries.log_tail("") == ""

@@ -1,0 +1,155 @@
+"""Studies: one for each submission, closing, the sealed test, and the tuning protocol."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from core.errors import NotFound
+from core.recipe import RunConfig
+from core.states import Outcome, RunState
+from core.store import queries, runs, studies
+from core.store.check import check
+from core.store.session import Store
+from core.store.views import StudyView
+from tests.store_tools import claim, end, recipe, row, start, submit, succeed, worker
+
+TUNED = recipe(
+    ("prompt_tuning", "linear_probe"), seeds=(0, 1), tuning={"protocol": "tuned", "trials": 3}
+)
+
+
+@pytest.fixture(autouse=True)
+def sound(store: Store) -> object:
+    yield
+    with store.read() as session:
+        assert check(session) == []
+
+
+def view(store: Store, study_id: str) -> StudyView:
+    with store.read() as session:
+        return queries.study_overview(session, study_id)
+
+
+def run_all(store: Store, accuracies: dict[int, float] | None = None) -> None:
+    """Train everything that is queued; trials by their ordinal get the given dev accuracy."""
+    mine = worker(store)
+    while claimed := claim(store, mine, 4):
+        for run in claimed:
+            ordinal = int(run.slug.partition("-")[2])
+            succeed(store, run, (accuracies or {}).get(ordinal, 0.5))
+
+
+def test_the_same_key_makes_one_study_even_at_the_same_moment(store: Store) -> None:
+    found: list[studies.CreatedStudy] = []
+
+    def work() -> None:
+        found.append(submit(store, recipe(seeds=(0, 1)), idempotency_key="click"))
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 6
+    assert {study.run_ids for study in found} == {found[0].run_ids}
+    assert [study.is_new for study in found].count(True) == 1
+    assert submit(store, idempotency_key="another click").number == 2
+
+
+def test_a_study_closes_with_its_last_run_and_a_retry_reopens_it(store: Store) -> None:
+    study = submit(store, recipe(seeds=(0, 1)))
+    mine = worker(store)
+    succeed(store, start(store, mine))
+    assert view(store, study.id).row.closed_at is None
+    failed = start(store, mine)
+    end(store, failed, Outcome.FAILED, kind="diverged", detail="NaN")
+    assert view(store, study.id).row.closed_at is not None
+    with store.write() as session:
+        runs.retry(session, failed.id)
+    assert view(store, study.id).row.closed_at is None
+    assert not view(store, study.id).row.is_test_open
+
+
+def test_test_numbers_are_hidden_until_the_study_closes_or_is_opened(store: Store) -> None:
+    study = submit(store, recipe(seeds=(0, 1)))
+    run = start(store, worker(store))
+    succeed(store, run)
+    with store.read() as session:
+        assert not studies.is_test_open(session, study.id)
+        assert "test" not in queries.run_view(session, run.id).result
+        assert all("test" not in line.result for line in queries.comparison(session))
+    with store.write() as session:
+        assert studies.open_test(session, study.id) == 1
+        assert studies.open_test(session, study.id) == 2
+    with store.read() as session:
+        assert queries.run_view(session, run.id).result["test"] == {"accuracy": 0.25}
+        assert queries.comparison(session)[0].test_openings == 2
+    assert [event.after for event in view(store, study.id).events].count("test_opened") == 2
+
+
+def test_trials_come_first_and_the_winner_is_trained_with_fresh_seeds(store: Store) -> None:
+    study = submit(store, TUNED)
+    assert len(study.run_ids) == 6
+    assert {line.role for line in view(store, study.id).runs} == {"trial"}
+    run_all(store, {2: 0.9})
+    after = view(store, study.id)
+    finals = [line for line in after.runs if line.role == "final"]
+    assert sorted((line.method_label, line.init_seed) for line in finals) == [
+        ("linear_probe", 0),
+        ("linear_probe", 1),
+        ("prompt_tuning", 0),
+        ("prompt_tuning", 1),
+    ]
+    best = RunConfig.model_validate_json(row(store, study.run_ids[1]).config)
+    prompt = next(line for line in finals if line.method_label == "prompt_tuning")
+    assert prompt.config_hash == best.config_hash
+    assert after.row.closed_at is not None
+    assert {state for line in after.runs for state in [line.state]} == {RunState.SUCCEEDED}
+
+
+def test_finals_are_created_once_and_only_when_all_trials_have_ended(store: Store) -> None:
+    study = submit(store, TUNED)
+    mine = worker(store)
+    trials = claim(store, mine, 3)
+    succeed(store, trials[0])
+    succeed(store, trials[1])
+    assert len(view(store, study.id).runs) == 6
+    succeed(store, trials[2])
+    assert len(view(store, study.id).runs) == 8
+    with store.write() as session:
+        studies.settle(session, {study.id})
+    assert len(view(store, study.id).runs) == 8
+
+
+def test_a_cell_whose_trials_all_fail_is_told_and_the_study_goes_on(store: Store) -> None:
+    study = submit(store, TUNED)
+    mine = worker(store)
+    for run in claim(store, mine, 3):
+        end(store, run, Outcome.FAILED, kind="diverged", detail="NaN")
+    run_all(store)
+    after = view(store, study.id)
+    assert [line.role for line in after.runs].count("final") == 2
+    told = [event.reason for event in after.events if event.after == "no_winner"]
+    assert len(told) == 1
+    assert "prompt_tuning on desk" in told[0]
+    assert after.row.closed_at is not None
+
+
+def test_a_cancelled_study_gets_no_finals(store: Store) -> None:
+    study = submit(store, TUNED)
+    run = start(store, worker(store))
+    with store.write() as session:
+        assert runs.cancel_study(session, study.id) == 6
+    assert succeed(store, run) is RunState.CANCELLED
+    after = view(store, study.id)
+    assert after.row.states == {"cancelled": 6}
+    assert after.row.closed_at is not None
+
+
+def test_an_unknown_study_is_named(store: Store) -> None:
+    with store.write() as session, pytest.raises(NotFound, match="no study S99"):
+        queries.study_overview(session, "S99")
+    with store.write() as session, pytest.raises(NotFound):
+        studies.open_test(session, "0" * 32)
