@@ -8,7 +8,8 @@ StudioError                 message says what, where and what to do next
 ├─ InputError               a text for classification cannot be used
 ├─ TrainingError            training cannot go on
 │  ├─ OutOfMemory           batch or length too large for the device
-│  └─ NonFiniteLoss         the run diverged
+│  ├─ NonFiniteLoss         the run diverged
+│  └─ DamagedCheckpoint     a checkpoint's files are not what was written
 ├─ StoreError               the database refused
 │  ├─ NotFound              no such study, run or prediction
 │  └─ Superseded            a write came from an attempt that lost its claim
@@ -97,6 +98,12 @@ class NonFiniteLoss(TrainingError):
     """Loss or gradient norm became NaN or infinite."""
 
     code = "diverged"
+
+
+class DamagedCheckpoint(TrainingError):
+    """A checkpoint is incomplete, or its bytes are not what was written."""
+
+    code = "damaged_checkpoint"
 
 
 class StoreError(StudioError):

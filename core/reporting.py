@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from core.states import Outcome, StopKind
 
@@ -69,6 +69,7 @@ class Ending:
     files: Mapping[str, Path] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Reporter(Protocol):
     """Receiver of everything that a group of runs tells, by run id."""
 

@@ -56,6 +56,10 @@ class Settings(BaseSettings):
         description="CPU threads of the trainer, a count; 0: chosen by the machine.",
     )
     log_format: str = Field(default="text", description="text or json.")
+    hosts: str = Field(
+        default="",
+        description="Further host names under which browsers reach the page, with commas between.",
+    )
 
     @property
     def home_path(self) -> Path:
@@ -85,6 +89,11 @@ class Settings(BaseSettings):
     def celery_broker_url(self) -> str:
         """Address that Celery uses, a unix socket by default."""
         return self.broker_url or f"redis+socket://{self.socket_path}?virtual_host=0"
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """Host names besides the loopback ones."""
+        return tuple(name.strip() for name in self.hosts.split(",") if name.strip())
 
     @property
     def data_folders(self) -> tuple[Path, ...]:

@@ -1,0 +1,1 @@
+"""The training engine: groups of runs that share one frozen backbone."""

@@ -1,0 +1,46 @@
+"""Record of everything outside a run's configuration that its numbers may depend on."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.backbones.load import Backbone
+from core.data.examples import TaskData
+
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+
+
+def environment_of(backbone: Backbone, data: TaskData) -> dict[str, Any]:
+    """Describe versions, machine, weights and data of a run; JSON-safe."""
+    device = str(backbone.device)
+    if backbone.device.type == "cuda":
+        device = f"{device} ({torch.cuda.get_device_name(backbone.device)})"
+    return {
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "dtype": str(backbone.dtype).removeprefix("torch."),
+        "weights_sha256": backbone.weights_sha256,
+        "data_version": data.version,
+        "dev_source": data.dev_source,
+        "test_source": data.test_source,
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,188 @@
+"""Scoring of whole splits: every example is counted, results are in the original order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from core.backbones.load import Backbone
+from core.backbones.spec import Pooling
+from core.methods._module import Choice
+from core.metrics import METRICS
+from core.training.batches import to_tokens
+from core.training.features import PreparedSplit
+from core.training.launch import Rows, launch
+from core.training.model import AdaptedModel
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A model and a split that it is to score.
+
+    Attributes:
+        model: Trained part of a run.
+        split: Split to score.
+        pooling: Read-out of the run.
+        feature: Cached features of the split, shape (examples, hidden), when the method asks.
+        pooled: Cached pooled outputs, shape (examples, hidden), when nothing before the head is
+            trained; the backbone is then not run.
+    """
+
+    model: AdaptedModel
+    split: PreparedSplit
+    pooling: Pooling
+    feature: torch.Tensor | None = None
+    pooled: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model says about every example of a split, in the split's order.
+
+    Attributes:
+        labels: Right classes, shape (examples,).
+        logits: Scores of the classes, shape (examples, labels).
+        cut: Vectors before the input, shape (examples,), None when nothing chooses them.
+        cut_probabilities: Shape (examples, cuts), None when nothing chooses the cut.
+        pool_weights: Shape (examples, pool), None without a pool.
+    """
+
+    labels: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    cut: NDArray[np.int64] | None = None
+    cut_probabilities: NDArray[np.float32] | None = None
+    pool_weights: NDArray[np.float32] | None = None
+
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """Class with the highest score, shape (examples,)."""
+        found: NDArray[np.int64] = np.argmax(self.logits, axis=1)
+        return found
+
+    @property
+    def log_probabilities(self) -> NDArray[np.float64]:
+        """Logarithm of the softmax of the scores, shape (examples, labels)."""
+        scores = self.logits.astype(np.float64)
+        scores -= scores.max(axis=1, keepdims=True)
+        normalised: NDArray[np.float64] = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        return normalised
+
+    @property
+    def is_finite(self) -> bool:
+        """True when no score is NaN or infinite."""
+        return bool(np.isfinite(self.logits).all())
+
+    def loss(self) -> float:
+        """Return the mean cross entropy in nats."""
+        rows = np.arange(len(self.labels))
+        return float(-self.log_probabilities[rows, self.labels].mean())
+
+    def metrics(self, names: Sequence[str]) -> dict[str, float]:
+        """Return metrics of ``core.metrics`` by name."""
+        num_labels = self.logits.shape[1]
+        return {name: METRICS[name](self.labels, self.predictions, num_labels) for name in names}
+
+    def cut_counts(self) -> list[int] | None:
+        """Count how often each cut 0..l was taken; None when nothing chooses it."""
+        if self.cut is None or self.cut_probabilities is None:
+            return None
+        counts = np.bincount(self.cut, minlength=self.cut_probabilities.shape[1])
+        return [int(count) for count in counts]
+
+    def entropy(self) -> float | None:
+        """Return the mean entropy of the cut's probabilities in nats, None without a choice."""
+        if self.cut_probabilities is None:
+            return None
+        shares = self.cut_probabilities.astype(np.float64)
+        terms = np.where(shares > 0, shares * np.log(np.where(shares > 0, shares, 1.0)), 0.0)
+        return float(-terms.sum(axis=1).mean())
+
+
+@dataclass
+class _Partial:
+    """Results of one job so far, in the order in which they were made."""
+
+    logits: list[torch.Tensor]
+    choices: list[Choice]
+
+
+def evaluate(
+    backbone: Backbone,
+    jobs: Sequence[Scoring],
+    is_stopped: Callable[[int], bool] = lambda index: False,
+) -> list[Scores | None]:
+    """Score splits with several models; models that score the same split share passes.
+
+    Args:
+        backbone: The frozen backbone.
+        jobs: Models and splits.
+        is_stopped: Asked before each pass with the index of a job; a stopped job is given up.
+
+    Returns:
+        Scores of each job, None for those given up.
+    """
+    partial = {index: _Partial([], []) for index in range(len(jobs))}
+    longest = max((len(job.split.chunks) for job in jobs), default=0)
+    with torch.inference_mode():
+        for turn in range(longest):
+            for index in [index for index in partial if is_stopped(index)]:
+                del partial[index]
+            _one_turn(backbone, jobs, turn, partial)
+    return [
+        _gather(jobs[index], partial[index]) if index in partial else None
+        for index in range(len(jobs))
+    ]
+
+
+def _one_turn(
+    backbone: Backbone, jobs: Sequence[Scoring], turn: int, partial: dict[int, _Partial]
+) -> None:
+    """Score the ``turn``-th chunk of every job that has one."""
+    running: list[tuple[int, Rows]] = []
+    for index in partial:
+        job = jobs[index]
+        if turn >= len(job.split.chunks):
+            continue
+        rows, length = job.split.chunks[turn]
+        if job.pooled is not None:
+            pooled = job.pooled[torch.from_numpy(rows).to(job.pooled.device)]
+            partial[index].logits.append(job.model.score(pooled))
+            continue
+        batch = to_tokens(job.split.tokens, rows, length, backbone.device, job.feature)
+        running.append((index, Rows(job.model, job.model.method.adapt(batch), job.pooling)))
+    for (index, part), logits in zip(
+        running, launch(backbone, [part for _, part in running]), strict=True
+    ):
+        partial[index].logits.append(logits)
+        partial[index].choices.append(part.inputs.choice)
+
+
+def _gather(job: Scoring, partial: _Partial) -> Scores:
+    """Put the chunks' results into the split's order."""
+    order = np.concatenate([rows for rows, _ in job.split.chunks])
+
+    def ordered(parts: list[torch.Tensor]) -> NDArray[np.generic]:
+        joined = torch.cat(parts).cpu().numpy()
+        result = np.empty_like(joined)
+        result[order] = joined
+        return result
+
+    def chosen(name: str) -> NDArray[np.generic] | None:
+        parts = [getattr(choice, name) for choice in partial.choices]
+        return ordered(parts) if parts and all(part is not None for part in parts) else None
+
+    cut, cut_probabilities = chosen("cut"), chosen("cut_probabilities")
+    pool_weights = chosen("pool_weights")
+    return Scores(
+        labels=job.split.tokens.labels,
+        logits=ordered([part.float() for part in partial.logits]).astype(np.float32, copy=False),
+        cut=None if cut is None else cut.astype(np.int64),
+        cut_probabilities=None
+        if cut_probabilities is None
+        else cut_probabilities.astype(np.float32),
+        pool_weights=None if pool_weights is None else pool_weights.astype(np.float32),
+    )

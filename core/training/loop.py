@@ -1,0 +1,255 @@
+"""The training loop of a group: one pass of the backbone serves all its runs.
+
+Each turn does one thing for the whole group: score the runs whose evaluation is due, finish those
+that are done, or make one update of all others. Nothing a run computes depends on its partners:
+batches, noise, optimiser, schedule and clipping are its own, and rows of different runs never
+meet inside the backbone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from core.errors import StudioError
+from core.reporting import Ending, Progress, Reporter
+from core.states import Outcome, StopKind
+from core.training.evaluate import Scores, evaluate
+from core.training.launch import launch
+from core.training.results import finished
+from core.training.run import Drawn, TrainingRun
+from core.training.streams import seeded_library_draws
+
+CHECKPOINT_SECONDS = 20.0
+CHECKPOINT_SHARE = 0.1
+PROGRESS_SECONDS = 0.5
+SMOOTHING = 0.9
+POOL_SCALE = 1000
+
+Clock = Callable[[], float]
+
+
+def failure(error: StudioError) -> Ending:
+    """Say how a run ended that an error of its own stopped."""
+    return Ending(outcome=Outcome.FAILED, kind=error.code, detail=str(error))
+
+
+class GroupLoop:
+    """Trains runs that share one backbone until each has ended.
+
+    Args:
+        runs: Runs of one backbone and precision.
+        reporter: Who is told.
+        clock: Monotonic time in seconds.
+    """
+
+    def __init__(
+        self, runs: Sequence[TrainingRun], reporter: Reporter, clock: Clock = time.monotonic
+    ) -> None:
+        self.active = list(runs)
+        self._group = len(runs)
+        self._reporter = reporter
+        self._clock = clock
+        now = clock()
+        self._saved = {run.run_id: now for run in runs}
+        self._wait = {run.run_id: CHECKPOINT_SECONDS for run in runs}
+        self._told = now
+        self._lap = (time.perf_counter(), time.process_time())
+
+    def run(self) -> None:
+        """Turn until no run is active."""
+        for run in self.active:
+            self._tell(run, "training")
+        while self.active:
+            self.turn()
+
+    def turn(self) -> None:
+        """Obey stops, then evaluate, finish, or make one update of every active run."""
+        for run in list(self.active):
+            self._obey(run)
+        due = [run for run in self.active if run.evaluation_is_due]
+        done = [run for run in self.active if run.is_done and not run.evaluation_is_due]
+        if due:
+            self._evaluate(due)
+        elif done:
+            self._finish(done)
+        elif self.active:
+            self._step(list(self.active))
+
+    def end(self, run: TrainingRun, ending: Ending) -> None:
+        """Tell a run's end and go on without it."""
+        self.active.remove(run)
+        self._reporter.ended(run.run_id, ending)
+
+    @contextmanager
+    def _own_fault(self, run: TrainingRun) -> Iterator[None]:
+        """End a run that an error of its own stops; the others go on."""
+        try:
+            yield
+        except StudioError as error:
+            self.end(run, failure(error))
+
+    def _obey(self, run: TrainingRun) -> None:
+        stop = self._reporter.stop_wanted(run.run_id)
+        if stop is None:
+            return
+        with self._own_fault(run):
+            if not run.is_saved:
+                self._save(run)
+            outcome = Outcome.CANCELLED if stop is StopKind.CANCEL else Outcome.DRAINED
+            self.end(run, Ending(outcome=outcome, detail=f"Stopped after {_updates(run)}."))
+
+    def _step(self, runs: list[TrainingRun]) -> None:
+        """Make one update of every run."""
+        drawn: dict[TrainingRun, Drawn] = {}
+        for run in runs:
+            with self._own_fault(run):
+                drawn[run] = run.draw()
+        logits = self._forward(drawn)
+        losses = {run: cross_entropy(logits[run], drawn[run].labels) for run in drawn}
+        values = {run: loss.item() for run, loss in losses.items()}
+        for run in drawn:
+            with self._own_fault(run):
+                run.check_loss(values[run])
+        kept = [run for run in drawn if run in self.active]
+        if kept:
+            torch.autograd.backward([losses[run] for run in kept])
+        for run in kept:
+            with self._own_fault(run):
+                run.update(values[run], len(drawn[run].labels))
+                self._reporter.scalars(run.run_id, run.progress.step, {"train/loss": values[run]})
+        wall = self._charge({run: drawn[run].num_tokens for run in drawn})
+        for run in kept:
+            before = run.seconds_per_step
+            run.seconds_per_step = SMOOTHING * before + (1 - SMOOTHING) * wall if before else wall
+        self._after_step([run for run in kept if run in self.active])
+
+    def _forward(self, drawn: dict[TrainingRun, Drawn]) -> dict[TrainingRun, Tensor]:
+        """Score every run's rows; runs with dropout pass alone, with their own draws."""
+        logits = {run: item.logits for run, item in drawn.items() if item.logits is not None}
+        together = [
+            (run, item.rows)
+            for run, item in drawn.items()
+            if item.rows is not None and not run.has_dropout
+        ]
+        if together:
+            backbone = together[0][0].warm.backbone
+            results = launch(backbone, [rows for _, rows in together])
+            logits.update(zip([run for run, _ in together], results, strict=True))
+        for run, item in drawn.items():
+            if item.rows is None or not run.has_dropout:
+                continue
+            module, backbone = run.dropout_module(), run.warm.backbone
+            seed, step = run.config.seeds.init, run.progress.step
+            with seeded_library_draws(seed, step, "dropout", backbone.device):
+                module.train()
+                logits[run] = launch(backbone, [item.rows])[0]
+                module.eval()
+        return logits
+
+    def _after_step(self, runs: list[TrainingRun]) -> None:
+        """Save what has not been saved for long, and tell where the runs stand."""
+        now = self._clock()
+        for run in runs:
+            is_late = now - self._saved[run.run_id] >= self._wait[run.run_id]
+            if is_late and not run.evaluation_is_due:
+                with self._own_fault(run):
+                    self._save(run)
+        if now - self._told >= PROGRESS_SECONDS:
+            self._told = now
+            for run in runs:
+                if run in self.active:
+                    self._tell(run, "training")
+
+    def _evaluate(self, runs: list[TrainingRun]) -> None:
+        """Score dev for runs that are due, and save each."""
+        for run, scores in zip(runs, self._score(runs, "dev", "evaluating"), strict=True):
+            if scores is None:
+                continue  # asked to stop: obeyed at the next turn, evaluated after it continues
+            with self._own_fault(run):
+                step = run.progress.step
+                self._reporter.scalars(run.run_id, step, run.record(scores))
+                self._histograms(run, scores)
+                self._save(run)
+                self._tell(run, "training")
+
+    def _finish(self, runs: list[TrainingRun]) -> None:
+        """Score dev and, once, test at each run's best checkpoint, and end it."""
+        ready = []
+        for run in runs:
+            with self._own_fault(run):
+                run.put_best()
+                ready.append(run)
+        dev = self._score(ready, "dev", "testing")
+        scored = [(run, scores) for run, scores in zip(ready, dev, strict=True) if scores]
+        test = self._score([run for run, _ in scored], "test", "testing")
+        for (run, dev_scores), test_scores in zip(scored, test, strict=True):
+            if test_scores is not None:
+                with self._own_fault(run):
+                    self.end(run, finished(run, dev_scores, test_scores, self._group))
+
+    def _score(self, runs: list[TrainingRun], split: str, phase: str) -> list[Scores | None]:
+        if not runs:
+            return []
+        for run in runs:
+            self._tell(run, phase)
+        jobs = [run.scoring(split) for run in runs]
+
+        def is_stopped(index: int) -> bool:
+            return self._reporter.stop_wanted(runs[index].run_id) is not None
+
+        results = evaluate(runs[0].warm.backbone, jobs, is_stopped)
+        self._charge({run: run.scoring_tokens(split) for run in runs})
+        return results
+
+    def _histograms(self, run: TrainingRun, scores: Scores) -> None:
+        step = run.progress.step
+        cuts = scores.cut_counts()
+        if cuts is not None:
+            self._reporter.histogram(run.run_id, "cut", step, cuts)
+        if scores.pool_weights is not None:
+            total = scores.pool_weights.sum(axis=0, dtype=np.float64) * POOL_SCALE
+            self._reporter.histogram(run.run_id, "pool", step, np.rint(total).astype(int).tolist())
+
+    def _save(self, run: TrainingRun) -> None:
+        started = self._clock()
+        checkpoint = run.save()
+        now = self._clock()
+        self._saved[run.run_id] = now
+        # Large states are written more seldom, so that writing stays a small share of the time.
+        self._wait[run.run_id] = max(CHECKPOINT_SECONDS, (now - started) / CHECKPOINT_SHARE)
+        self._reporter.checkpoint(run.run_id, checkpoint)
+
+    def _tell(self, run: TrainingRun, phase: str) -> None:
+        self._reporter.progress(
+            run.run_id,
+            Progress(
+                phase=phase,
+                step=run.progress.step,
+                total_steps=run.total,
+                seconds_per_step=run.seconds_per_step,
+                num_trainable=run.num_trainable,
+                group=len(self.active),
+            ),
+        )
+
+    def _charge(self, tokens: dict[TrainingRun, int]) -> float:
+        """Share the time since the last call out to runs; return the wall time in seconds."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        wall_used, cpu_used = wall - self._lap[0], cpu - self._lap[1]
+        self._lap = (wall, cpu)
+        total = sum(tokens.values())
+        for run, count in tokens.items():
+            run.progress.seconds += wall_used
+            run.progress.cpu_seconds += cpu_used * count / total
+        return wall_used
+
+
+def _updates(run: TrainingRun) -> str:
+    return f"{run.progress.step} of {run.total} updates"

@@ -1,0 +1,49 @@
+"""Learning rate and temperature as pure functions of the step; nothing is remembered."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from core.methods import MethodConfig
+
+
+def rate_factor(
+    step: int, total: int, *, warmup: float, schedule: Literal["constant", "linear"]
+) -> float:
+    """Return what a learning rate is multiplied by, 0 to 1.
+
+    The factor rises linearly over the warm-up, so that its first update is already above 0 and
+    its last one is 1. After it, it stays, or falls linearly so that the last update is still
+    above 0.
+
+    Args:
+        step: Update about to be made, 0 to ``total - 1``.
+        total: Updates planned, a count.
+        warmup: Share of the updates, 0 to 1.
+        schedule: What follows the warm-up.
+    """
+    warm = round(total * warmup)
+    if step < warm:
+        return (step + 1) / warm
+    if schedule == "constant":
+        return 1.0
+    return (total - step) / (total - warm)
+
+
+def temperature(method: MethodConfig, step: int, total: int) -> float:
+    """Return the Gumbel-Softmax temperature of an update, dimensionless.
+
+    Methods that declare a ``temperature`` with ``start`` and ``end`` move linearly from the first
+    value at the first update to the second at the last; for all others it is 1.
+    """
+    declared = getattr(method, "temperature", None)
+    if declared is None:
+        return 1.0
+    start, end = float(declared.start), float(declared.end)
+    return start if total <= 1 else start + (end - start) * step / (total - 1)
+
+
+def evaluation_steps(total: int, evaluations: int) -> tuple[int, ...]:
+    """Return the numbers of updates after which dev is scored: evenly spread, the last included."""
+    count = min(total, evaluations)
+    return tuple(sorted({round(total * index / count) for index in range(1, count + 1)}))

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from core.methods import METHODS
+from core.training.schedules import evaluation_steps, rate_factor, temperature
+
+
+def test_linear_rises_to_one_and_falls_without_reaching_zero() -> None:
+    factors = [rate_factor(step, 10, warmup=0.2, schedule="linear") for step in range(10)]
+    assert factors[:3] == [0.5, 1.0, 1.0]
+    assert factors == sorted(factors[:2]) + sorted(factors[2:], reverse=True)
+    assert factors[-1] == pytest.approx(1 / 8)
+
+
+def test_constant_stays_at_one_after_the_warm_up() -> None:
+    factors = [rate_factor(step, 8, warmup=0.5, schedule="constant") for step in range(8)]
+    assert factors == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("total", [1, 2, 3])
+@pytest.mark.parametrize("warmup", [0.0, 0.06, 0.99])
+def test_very_short_runs_have_positive_rates(total: int, warmup: float) -> None:
+    for step in range(total):
+        assert 0 < rate_factor(step, total, warmup=warmup, schedule="linear") <= 1
+
+
+def test_temperature_moves_from_start_to_end() -> None:
+    method = METHODS["dynamic_prompt"].model_validate(
+        {"kind": "dynamic_prompt", "temperature": {"start": 2.0, "end": 1.0}}
+    )
+    assert [temperature(method, step, 5) for step in range(5)] == [2.0, 1.75, 1.5, 1.25, 1.0]
+    assert temperature(method, 0, 1) == 2.0
+
+
+def test_methods_without_temperature_get_one() -> None:
+    method = METHODS["prompt_tuning"].model_validate({"kind": "prompt_tuning"})
+    assert temperature(method, 3, 5) == 1.0
+
+
+def test_evaluations_are_evenly_spread_and_the_last_update_is_among_them() -> None:
+    assert evaluation_steps(100, 4) == (25, 50, 75, 100)
+    assert evaluation_steps(3, 10) == (1, 2, 3)
+    assert evaluation_steps(7, 3)[-1] == 7
