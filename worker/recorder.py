@@ -88,14 +88,16 @@ class Recorder:
         self.end(run, ending)
 
     def end(self, run: ActiveRun, ending: Ending) -> None:
-        """The end of a run's attempt."""
+        """The end of a run's attempt; a success keeps its adapter and lets its checkpoints go."""
         files = {name: self._relative(path) for name, path in ending.files.items()}
+        dropped: list[str] = []
 
         def write(session: Session) -> bool:
             state = runs.end_attempt(session, run.id, run.fence, ending, files=files)
+            dropped[:] = runs.drop_checkpoints(session, run.id)
             return state is not None
 
-        self.outbox.add(run.id, write)
+        self.outbox.add(run.id, write, after=lambda: self._remove(dropped))
 
     def cancelled(self, run: ActiveRun, detail: str) -> None:
         """A run was stopped without the trainer's word."""

@@ -1,4 +1,4 @@
-"""Learning curves: mean over seeds with a 95 % band, one curve a method."""
+"""Learning curves: mean ± standard deviation over seeds, one curve a method."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def draw(info: Info) -> go.Figure:
                 legendgroup=name,
                 showlegend=False,
                 hoverinfo="skip",
-                name=f"{name}: 95 % interval",
+                name=f"{name}: one standard deviation",
             )
         chart.add_scatter(
             x=curve.steps,

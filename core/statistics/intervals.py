@@ -68,12 +68,11 @@ class Band(NamedTuple):
     n: NDArray[np.int64]
 
 
-def band(curves: ArrayLike, level: float = 0.95) -> Band:
-    """Return the mean of several curves with Student's interval at each point.
+def band(curves: ArrayLike) -> Band:
+    """Return the mean of several curves and one standard deviation around it at each point.
 
     Args:
         curves: Floats of shape (runs, points), NaN where a run has no value.
-        level: Coverage, 0 to 1.
     """
     table = np.asarray(curves, dtype=np.float64)
     present = np.isfinite(table)
@@ -83,6 +82,5 @@ def band(curves: ArrayLike, level: float = 0.95) -> Band:
     mean = np.where(n > 0, filled.sum(axis=0) / some, np.nan)
     squares = np.where(present, (table - np.where(n > 0, mean, 0.0)) ** 2, 0.0).sum(axis=0)
     std = np.sqrt(squares / np.maximum(n - 1, 1))
-    quantile = special.stdtrit(np.maximum(n - 1, 1), 0.5 + level / 2)
-    half = np.where(n > 1, quantile * std / np.sqrt(some), 0.0)
+    half = np.where(n > 1, std, 0.0)
     return Band(mean, mean - half, mean + half, n)

@@ -122,14 +122,18 @@ def _results(session: Session) -> Iterator[str]:
 
 
 def _checkpoints(session: Session) -> Iterator[str]:
-    """The step to continue from is a registered checkpoint."""
+    """The step to continue from is a registered checkpoint; a success needs none any more."""
     registered = select(Checkpoint.run_id).where(
         Checkpoint.run_id == Run.id,
         Checkpoint.step == Run.checkpoint_step,
         Checkpoint.state == "registered",
     )
     for run in session.execute(
-        select(Run.id, Run.checkpoint_step).where(Run.checkpoint_step > 0, ~registered.exists())
+        select(Run.id, Run.checkpoint_step).where(
+            Run.checkpoint_step > 0,
+            Run.state != RunState.SUCCEEDED.value,
+            ~registered.exists(),
+        )
     ):
         yield f"run {run.id}: no checkpoint is registered at step {run.checkpoint_step}"
 

@@ -49,6 +49,7 @@ __all__ = [
     "cancel_study",
     "claim",
     "drain_all",
+    "drop_checkpoints",
     "end_attempt",
     "expire",
     "progress",
@@ -250,6 +251,23 @@ def prune_checkpoints(session: Session, run_id: str, fence: int) -> list[str]:
         row.state = "deleted"
     session.flush()
     return [row.folder for row in old]
+
+
+def drop_checkpoints(session: Session, run_id: str) -> list[str]:
+    """Mark all checkpoints of a succeeded run as deleted; return their folders.
+
+    Its adapter is an artifact of its own. Remove the folders after the commit.
+    """
+    state = session.scalar(select(Run.state).where(Run.id == run_id))
+    if state != RunState.SUCCEEDED.value:
+        return []
+    rows = session.scalars(
+        select(Checkpoint).where(Checkpoint.run_id == run_id, Checkpoint.state == "registered")
+    ).all()
+    for row in rows:
+        row.state = "deleted"
+    session.flush()
+    return [row.folder for row in rows]
 
 
 def _ready() -> tuple[ColumnElement[bool], ...]:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from core.errors import NotFound
-from core.reporting import Progress
+from core.reporting import Ending, Progress
 from core.states import Outcome, RunState, StopKind
 from core.store import runs, workers
 from core.store.check import check
@@ -324,6 +324,18 @@ def test_pruning_keeps_the_newest_and_the_best_checkpoint(store: Store) -> None:
             )
         assert sorted(runs.prune_checkpoints(session, run.id, run.fence)) == ["run/10", "run/30"]
         assert runs.prune_checkpoints(session, run.id, run.fence) == []
+
+
+def test_only_a_success_lets_its_checkpoints_go(store: Store) -> None:
+    submit(store)
+    run = start(store, worker(store))
+    with store.write() as session:
+        runs.register_checkpoint(session, run.id, run.fence, checkpoint(10))
+        assert runs.drop_checkpoints(session, run.id) == []
+        runs.end_attempt(session, run.id, run.fence, Ending(Outcome.SUCCEEDED))
+        assert runs.drop_checkpoints(session, run.id) == ["run/10"]
+    with store.read() as session:
+        assert not [line for line in check(session) if "checkpoint" in line]
 
 
 def test_success_without_the_note_of_the_start_still_counts(store: Store) -> None:

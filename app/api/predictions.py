@@ -1,0 +1,89 @@
+"""Classification of a text by chosen runs: ask, then wait for answers as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from app import playground
+from app.api._parts import SettingsOf, StoreOf, as_json
+from core.errors import InputError
+from core.queue import ring_predict
+from core.store import predictions
+from core.store.predictions import PredictionView
+from core.store.session import Store
+
+router = APIRouter(tags=["predictions"])
+MAX_CHARACTERS = 20_000
+MAX_RUNS = 64
+WAIT_SECONDS = 10.0
+LOOK_SECONDS = 0.04
+SLOW_LOOK_SECONDS = 0.2
+QUICK_SECONDS = 2.0
+
+
+class Asked(BaseModel):
+    """Texts of one input, and the runs that shall classify it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    texts: list[str] = Field(min_length=1, max_length=2)
+    run_ids: list[str] = Field(min_length=1, max_length=MAX_RUNS)
+    session: str = Field(default="", max_length=64)
+
+
+@router.post("/predictions", status_code=202)
+def ask(store: StoreOf, asked: Asked) -> dict[str, Any]:
+    """Queue a prediction; earlier open ones of the same session are dropped."""
+    for text in asked.texts:
+        if not text.strip():
+            raise InputError("The text is empty.", hint="Type a sentence or pick an example.")
+        if len(text) > MAX_CHARACTERS:
+            raise InputError(
+                f"The text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are taken.",
+                hint="Shorten it; a backbone reads only its first few hundred tokens anyway.",
+            )
+    run_ids = list(dict.fromkeys(asked.run_ids))
+    with store.write() as session:
+        prediction_id = predictions.create_prediction(session, asked.texts, run_ids, asked.session)
+    # After the commit: a predictor that looks at once must find the row.
+    rung = ring_predict(prediction_id)
+    return {"id": prediction_id, "rung": rung}
+
+
+@router.get("/predictions/{prediction_id}")
+async def answers(
+    request: Request,
+    store: StoreOf,
+    prediction_id: str,
+    after: Annotated[int, Query(ge=0)] = 0,
+    wait: bool = False,
+) -> dict[str, Any]:
+    """Answers above the cursor; with ``wait`` up to 10 seconds, until there are some."""
+    began = time.monotonic()
+    while True:
+        view = await run_in_threadpool(_read, store, prediction_id, after)
+        is_over = view.is_ended or bool(view.answers) or not wait
+        waited = time.monotonic() - began
+        if is_over or waited >= WAIT_SECONDS or await request.is_disconnected():
+            content: dict[str, Any] = as_json(view)
+            return content
+        # A warm predictor answers at once; one that loads a backbone is looked at less often.
+        await asyncio.sleep(LOOK_SECONDS if waited < QUICK_SECONDS else SLOW_LOOK_SECONDS)
+
+
+@router.get("/playground")
+def choices(store: StoreOf, settings: SettingsOf) -> dict[str, Any]:
+    """Runs that can classify, by task, with examples to start from."""
+    content: dict[str, Any] = as_json(playground.choices(store, settings.data_folders))
+    return content
+
+
+def _read(store: Store, prediction_id: str, after: int) -> PredictionView:
+    with store.read() as session:
+        return predictions.read_answers(session, prediction_id, after)

@@ -1,0 +1,172 @@
+"""``studio predict``: what trained runs answer to a text, without a browser."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from app import playground
+from app.result_table import percent
+from core.errors import InputError, StoreError, StudioError
+from core.local.hands import Hands
+from core.local.services import open_home
+from core.local.wait import StopRequest, stop_on_signals
+from core.logs import configure_logging
+from core.queue import ring_predict
+from core.settings import Settings, get_settings
+from core.store import predictions, queries
+from core.store.migrate import require_head
+from core.store.session import Store
+
+ANSWERED, NO_ANSWER, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+LONGEST_WAIT_SECONDS = 90.0
+LOOK_SECONDS = 0.1
+WIDTH_WITHOUT_TERMINAL = 120
+NO_RUNS = InputError(
+    "There is no trained run to ask.", hint="Train some with 'studio up' or 'studio run'."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Ask runs about a text and print their answers.
+
+    Returns:
+        0 when each run answered, 1 when one did not, 2 on bad input, 130 when interrupted.
+    """
+    parser = argparse.ArgumentParser(prog="studio predict", description=__doc__)
+    parser.add_argument("--run", action="append", default=[], help="run, for example S3-12")
+    parser.add_argument("texts", nargs="+", help="the text; two for a task with pairs")
+    options = parser.parse_args(arguments)
+    settings = get_settings()
+    configure_logging(settings.log_format)
+    notes = Console(stderr=True)
+    try:
+        check_texts(options.texts)
+        open_home(settings)
+        require_head(settings.sqlalchemy_url)
+        store = Store(settings.sqlalchemy_url)
+        names = choose_runs(store, settings, options.run)
+        with stop_on_signals() as stop:
+            return ask(store, settings, options.texts, names, stop)
+    except StudioError as error:
+        notes.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        return BAD_INPUT
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse empty texts, and more than a task can have.
+
+    Raises:
+        InputError: With what to do.
+    """
+    if len(texts) > 2:
+        raise InputError(f"An input has one or two texts, not {len(texts)}.", hint="Quote them.")
+    if not all(text.strip() for text in texts):
+        raise InputError("The text is empty.", hint="Give a sentence in quotes.")
+
+
+def choose_runs(store: Store, settings: Settings, wanted: Sequence[str]) -> dict[str, str]:
+    """Return id and name of the runs to ask: the named ones, else the newest study's best.
+
+    Raises:
+        NotFound: If there is no such run.
+        InputError: If nothing is trained yet.
+    """
+    if wanted:
+        with store.read() as session:
+            rows = [queries.run_view(session, name).row for name in wanted]
+        return {row.id: f"{row.slug} {row.method_label}" for row in rows}
+    tasks = playground.choices(store, settings.data_folders).tasks
+    if not tasks:
+        raise NO_RUNS
+    known = {run.run_id: f"{run.slug} {run.method_label}" for run in tasks[0].runs}
+    return {run_id: known[run_id] for run_id in tasks[0].default_run_ids}
+
+
+def ask(
+    store: Store,
+    settings: Settings,
+    texts: Sequence[str],
+    names: Mapping[str, str],
+    stop: StopRequest,
+) -> int:
+    """Queue the question, wait for the predictor, and print the answers."""
+    notes = Console(stderr=True)
+    hands = Hands(settings, stop, lambda text: notes.print(text, markup=False), role="predict")
+    try:
+        hands.take()
+        with store.write() as session:
+            question = predictions.create_prediction(session, texts, list(names))
+        ring_predict(question)
+        answers = wait_for_answers(store, question, hands, stop)
+    finally:
+        hands.release()
+    if stop:
+        return INTERRUPTED
+    out = Console()
+    if not out.is_terminal:
+        out = Console(width=WIDTH_WITHOUT_TERMINAL)
+    out.print(answers_table(names, answers))
+    complete = set(answers) == set(names) and not any(body["error"] for body in answers.values())
+    return ANSWERED if complete else NO_ANSWER
+
+
+def wait_for_answers(
+    store: Store, question: str, hands: Hands, stop: StopRequest
+) -> dict[str, Mapping[str, Any]]:
+    """Collect answers by run id until none follows.
+
+    Raises:
+        StoreError: If no predictor answers in time.
+    """
+    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+    while True:
+        with store.read() as session:
+            view = predictions.read_answers(session, question)
+        if view.is_ended or stop:
+            if view.error:
+                raise InputError(view.error)
+            return {answer.run_id: answer.body for answer in view.answers}
+        if time.monotonic() > deadline:
+            raise StoreError(
+                f"No predictor answered within {LONGEST_WAIT_SECONDS:.0f} s.",
+                hint=f"See {hands.log_folder / 'predictor.log'}, or start 'studio up'.",
+            )
+        hands.tend()
+        stop.sleep(LOOK_SECONDS)
+
+
+def answers_table(names: Mapping[str, str], answers: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Build the table: label, its probability, and the sentence with the prompt around it."""
+    table = Table()
+    for heading in ("run", "label", "%", "text, <n> marks n prompt vectors"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "%" else "left")
+    for run_id, name in names.items():
+        body = answers.get(run_id)
+        if body is None or body["error"]:
+            table.add_row(name, "–", "–", body["error"] if body else "no answer")
+            continue
+        share = body["probabilities"].get(body["label"])
+        table.add_row(name, str(body["label"]), percent(share), sentence(body))
+    return table
+
+
+def sentence(body: Mapping[str, Any]) -> str:
+    """Write the tokens with the number of prompt vectors before and after them."""
+    text = " ".join(str(token) for token in body["tokens"])
+    cut = ""
+    if body["used_tokens"] < body["total_tokens"]:
+        cut = f" (first {body['used_tokens']} of {body['total_tokens']} tokens used)"
+    if not body["prompt_before"] + body["prompt_after"]:
+        return text + cut
+    return f"<{body['prompt_before']}> {text} <{body['prompt_after']}>{cut}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

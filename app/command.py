@@ -1,0 +1,154 @@
+"""``studio run``: a recipe from the command line to the table of results, without a browser."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from app.actions import prepare_recipe, submit_recipe
+from app.progress import StudyProgress
+from app.result_table import results_table, seeds_table
+from core.errors import RecipeErrors, StudioError
+from core.local.hands import Hands
+from core.local.services import open_home
+from core.local.wait import StopRequest, stop_on_signals
+from core.logs import configure_logging
+from core.recipe import Recipe
+from core.recipe_files import load_recipe
+from core.settings import Settings, get_settings
+from core.states import RunState, is_ended
+from core.store import queries
+from core.store.session import Store
+from core.store.views import RunFilters, StudyView
+
+LOOK_SECONDS = 0.5
+SUCCEEDED, RUN_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+WIDTH_WITHOUT_TERMINAL = 140
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train a recipe and print its results.
+
+    Returns:
+        0 when all runs succeeded, 1 when one failed or was cancelled, 2 on bad input (nothing was
+        queued), 130 when interrupted (what has not ended stays queued).
+    """
+    parser = argparse.ArgumentParser(prog="studio run", description=__doc__)
+    parser.add_argument("recipe", help="name of a shipped recipe, or a YAML file")
+    reference = parser.parse_args(arguments).recipe
+    settings = get_settings()
+    configure_logging(settings.log_format)
+    notes = Console(stderr=True)
+    try:
+        recipe = prepare_recipe(load_recipe(reference), settings)
+        open_home(settings)
+        with stop_on_signals() as stop:
+            return train(recipe, settings, stop, notes)
+    except RecipeErrors as error:
+        write(notes, f"{reference} has {plural(len(error.problems), 'problem')}:")
+        for problem in error.problems:
+            write(notes, f"  {problem}")
+        return BAD_INPUT
+    except StudioError as error:
+        write(notes, str(error))
+        return BAD_INPUT
+
+
+def write(console: Console, text: str) -> None:
+    """Write a line as it is."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def plural(number: int, word: str) -> str:
+    """Write a number with its word."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def train(recipe: Recipe, settings: Settings, stop: StopRequest, notes: Console) -> int:
+    """Submit the recipe, show its progress until it ends, and print the tables."""
+    hands = Hands(settings, stop, lambda text: write(notes, text))
+    try:
+        hands.take()
+        if stop:
+            write(notes, "Interrupted before anything was queued.")
+            return INTERRUPTED
+        store = Store(settings.sqlalchemy_url)
+        study = submit_recipe(store, recipe, settings=settings)
+        where = f"; watch it at {hands.url}" if hands.url else ""
+        write(notes, f"S{study.number} '{recipe.name}': {plural(len(study.run_ids), 'run')}{where}")
+        view = watch(store, study.id, hands, stop, notes)
+        if stop and not is_over(view):
+            hands.release()
+            return say_interrupted(store, study.id, hands.url, notes)
+        return print_results(store, view)
+    finally:
+        hands.release()
+
+
+def is_over(view: StudyView) -> bool:
+    """Tell whether nothing of a study will move by itself any more."""
+    ended = all(is_ended(run.state) for run in view.runs)
+    closed = view.row.closed_at is not None or view.row.cancelled_at is not None
+    return ended and (closed or view.row.protocol == "fixed")
+
+
+def read_study(store: Store, study_id: str) -> StudyView:
+    """Read a study with its runs."""
+    with store.read() as session:
+        return queries.study_overview(session, study_id)
+
+
+def watch(
+    store: Store, study_id: str, hands: Hands, stop: StopRequest, notes: Console
+) -> StudyView:
+    """Show progress until the study is over or the person stops it."""
+    view = read_study(store, study_id)
+    with StudyProgress(notes, len(view.runs)) as progress:
+        hands.tell = progress.tell
+        progress.show(view.runs)
+        while not stop and not is_over(view):
+            stop.sleep(LOOK_SECONDS)
+            hands.tend()
+            view = read_study(store, study_id)
+            progress.show(view.runs)
+    return view
+
+
+def say_interrupted(store: Store, study_id: str, url: str, notes: Console) -> int:
+    """Tell what happens with the runs that have not ended."""
+    left = sum(not is_ended(run.state) for run in read_study(store, study_id).runs)
+    if url:
+        write(notes, f"Interrupted: {plural(left, 'run')} go on in the studio at {url}.")
+    else:
+        again = "'studio up' or the next 'studio run' goes on with them"
+        write(notes, f"Interrupted: {plural(left, 'run')} stay queued; {again}.")
+    return INTERRUPTED
+
+
+def print_results(store: Store, view: StudyView) -> int:
+    """Print the table of runs and, with several seeds, the table of means."""
+    with store.read() as session:
+        rows = queries.comparison(session, RunFilters(study_ids=(view.row.id,)))
+    reasons = {
+        run.id: run.exit_detail or run.exit_kind or str(run.state)
+        for run in view.runs
+        if run.state is not RunState.SUCCEEDED
+    }
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH_WITHOUT_TERMINAL)
+    console.print(results_table(rows, reasons))
+    means = seeds_table(rows)
+    if means is not None:
+        console.print(means)
+    finals = [run for run in view.runs if run.role == "final"]
+    succeeded = sum(run.state is RunState.SUCCEEDED for run in finals)
+    write(console, f"{succeeded} of {plural(len(finals), 'run')} succeeded.")
+    return SUCCEEDED if succeeded == len(finals) > 0 else RUN_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""The card beside the form: what will run, how large, how long, and what to know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from app.components.html import chip, code_block, fill, join
+from app.preview import MethodPreview, Preview
+from core.errors import ConfigError
+
+GROUP_WORDS = {"prompt": "prompt", "selector": "selector", "head": "head", "backbone": "backbone"}
+
+
+def count_text(number: float) -> str:
+    """Write a large count shortly: 6,920 · 49.2 k · 22.6 M."""
+    for size, unit in ((1e9, " B"), (1e6, " M"), (1e4, " k")):
+        if number >= size:
+            scale = 1e3 if unit == " k" else size
+            return f"{number / scale:.1f}{unit}"
+    return f"{number:,.0f}"
+
+
+def duration_text(seconds: float) -> str:
+    """Write a duration for people, rounded as an estimate deserves."""
+    if seconds < 90:
+        return f"about {max(5, round(seconds / 5) * 5):.0f} s"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"
+
+
+def preview_card(view: Preview) -> Markup:
+    """Draw the card of a valid recipe."""
+    noun = "run" if view.num_runs == 1 else "runs"
+    trials = (
+        fill(
+            "<dt>Of these</dt><dd>{t} trials, {f} final</dd>", t=view.num_trials, f=view.num_finals
+        )
+        if view.num_trials
+        else Markup()
+    )
+    return fill(
+        '<section class="card preview" aria-label="Run preview"><div class="section-head">'
+        '<h2>What will run</h2>{ready}</div><p class="preview-count"><strong>{runs}</strong> '
+        '{noun} <span class="muted">= {grid}</span></p><dl>{trials}'
+        "<dt>Updates a run</dt><dd>{updates}</dd>"
+        '<dt>Time, one worker</dt><dd>{time} {rough}<span class="muted small">{basis}</span></dd>'
+        '</dl>{table}{warnings}<details class="more"><summary>Recipe and command</summary>{yaml}'
+        '<p class="muted small">Saved as my-recipe.yaml, the same without a browser:</p>{command}'
+        "</details></section>",
+        ready=chip("Ready", "good"),
+        runs=view.num_runs,
+        noun=noun,
+        grid=view.grid,
+        trials=trials,
+        updates=_updates(view.updates),
+        time=duration_text(view.estimate.seconds),
+        rough=chip("rough", "warn") if view.estimate.is_rough else Markup(),
+        basis=view.estimate.basis.removeprefix("Rough: ").capitalize(),
+        table=_method_table(view.methods),
+        warnings=_warnings(view.warnings),
+        yaml=code_block(view.yaml),
+        command=code_block(view.command),
+    )
+
+
+def _updates(span: tuple[int, int] | None) -> str:
+    if span is None:
+        return "–"
+    low, high = span
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _method_table(methods: Sequence[MethodPreview]) -> Markup:
+    rows = join(
+        fill(
+            '<tr title="{describes}"><td><span class="swatch" '
+            'style="background:var(--method-{slug},var(--s-muted))"></span>{label}</td>'
+            '<td class="num" title="{parts}">{total}</td>'
+            '<td class="num muted">{share}</td></tr>',
+            describes=method.describes,
+            slug=method.label.split(" (")[0].replace("_", "-"),
+            label=method.label,
+            parts=", ".join(
+                f"{GROUP_WORDS.get(name, name)} {n:,}" for name, n in method.parameters.items()
+            ),
+            total=count_text(method.total) if method.parameters else "–",
+            share=f"{100 * method.share:.2g} %" if method.parameters else "–",
+        )
+        for method in methods
+    )
+    return fill(
+        '<table class="plain"><thead><tr><th scope="col">Trains</th><th scope="col" class="num">'
+        'Parameters</th><th scope="col" class="num">Of the model</th></tr></thead>'
+        "<tbody>{rows}</tbody></table>",
+        rows=rows,
+    )
+
+
+def _warnings(warnings: Sequence[str]) -> Markup:
+    if not warnings:
+        return Markup()
+    items = join(fill("<li>{text}</li>", text=text) for text in dict.fromkeys(warnings))
+    return fill('<ul class="preview-warnings" aria-label="Good to know">{items}</ul>', items=items)
+
+
+def problems_card(problems: Sequence[tuple[str, ConfigError]]) -> Markup:
+    """List problems; each names the control where the page's script repeats it.
+
+    Args:
+        problems: Identifier of the control ("" for none), and the problem.
+    """
+    items = join(
+        fill(
+            '<li data-field-error="{place}">{name}{message} {hint}</li>',
+            place=place,
+            name=fill("<code>{field}</code> ", field=problem.field) if problem.field else Markup(),
+            message=problem.message,
+            hint=problem.hint,
+        )
+        for place, problem in problems
+    )
+    return fill(
+        '<section class="card problems" role="alert"><div class="section-head"><h2>Not yet '
+        "ready</h2>{chip}</div><ul>{items}</ul></section>",
+        chip=chip(f"{len(problems)} to mend", "bad"),
+        items=items,
+    )

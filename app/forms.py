@@ -1,0 +1,225 @@
+"""The form of New experiment, made from the recipe's own models.
+
+A field is described once, by its model: title, description, type and bounds. This module turns
+models into ``FormField`` rows; ``app/form_values.py`` turns what was entered into a recipe and
+back, and ``app/components/fields.py`` draws the rows with Gradio.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from core.backbones.spec import BackboneChoice
+from core.methods import METHODS, LearningRates
+from core.recipe import Recipe
+from core.recipe_parts import TaskChoice, Training, Tuning
+from core.regimes import REGIMES
+
+Kind = Literal["integer", "number", "text", "switch", "choice"]
+Values = dict[str, Any]
+
+SIMPLE_TRAINING = ("max_updates", "max_tokens", "batch_size")
+OWN_PLACES = ("kind", "learning_rates", "num_virtual_tokens", "position", "representation")
+FORM_DEFAULTS = {"training.max_updates": 200, "training.max_tokens": 64}
+DEFAULT_METHODS = ("prompt_tuning", "adap_ins_pos")
+
+
+@dataclass(frozen=True)
+class FormField:
+    """One control of the form.
+
+    Attributes:
+        path: Name among the form's values, and dotted field of the recipe where it has one.
+        title: Label.
+        help: What it means, with the unit.
+        kind: How it is entered.
+        default: Value of a new form.
+        choices: Label and value of each choice.
+        optional: True when it may be left empty.
+        field: Field of the recipe that errors name, when it is not ``path``.
+    """
+
+    path: str
+    title: str
+    help: str
+    kind: Kind
+    default: Any = None
+    choices: tuple[tuple[str, str], ...] = ()
+    optional: bool = False
+    field: str = ""
+
+
+def _unwrap(annotation: Any) -> tuple[Any, bool]:
+    """Strip ``| None`` from a type; tell whether it was there."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        inner = [part for part in get_args(annotation) if part is not type(None)]
+        if len(inner) == 1:
+            return inner[0], True
+    return annotation, False
+
+
+def _field(name: str, info: FieldInfo, prefix: str) -> FormField | None:
+    annotation, optional = _unwrap(info.annotation)
+    kinds: dict[Any, Kind] = {int: "integer", float: "number", bool: "switch", str: "text"}
+    kind: Kind | None = kinds.get(annotation)
+    choices: tuple[tuple[str, str], ...] = ()
+    if get_origin(annotation) is Literal:
+        kind = "choice"
+        choices = tuple((str(value), str(value)) for value in get_args(annotation))
+        if len(choices) < 2:
+            return None
+    if kind is None:
+        return None
+    path = f"{prefix}{name}"
+    default = FORM_DEFAULTS.get(path, info.get_default())
+    return FormField(
+        path, info.title or name, info.description or "", kind, default, choices, optional
+    )
+
+
+def fields_of(
+    model: type[BaseModel], prefix: str = "", *, besides: Sequence[str] = ()
+) -> Iterator[FormField]:
+    """Describe a model's fields, those of nested models included.
+
+    Args:
+        model: A part of the recipe.
+        prefix: Put before each path, with its dot.
+        besides: Names that stand elsewhere in the form.
+    """
+    for name, info in model.model_fields.items():
+        if name in besides:
+            continue
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            for inner in fields_of(info.annotation, f"{prefix}{name}."):
+                title = f"{info.title or name}: {inner.title.lower()}"
+                yield replace(inner, title=title)
+            continue
+        found = _field(name, info, prefix)
+        if found is not None:
+            yield found
+
+
+def method_choices() -> tuple[tuple[str, str], ...]:
+    """Label and value of each method of the form; a kind with aliases is offered by these."""
+    found: list[tuple[str, str]] = []
+    for kind, config in METHODS.items():
+        if not config.ALIASES:
+            found.append((f"{config.TITLE} · {kind}", kind))
+        for alias, axes in config.ALIASES.items():
+            found.append((f"{_axes(axes)} · {alias}", alias))
+    plain = [item for item in found if item[1] in METHODS]
+    return (*plain, *(item for item in found if item[1] not in METHODS))
+
+
+def _axes(axes: Mapping[str, object]) -> str:
+    words = {"task": "per task", "instance": "per input"}
+    names = {"position": "Position", "representation": "vectors"}
+    parts = [
+        f"{names.get(name, name)} {words[str(value)]}"
+        for name, value in axes.items()
+        if str(value) in words
+    ]
+    text = ", ".join(parts)
+    return text[:1].upper() + text[1:]
+
+
+def training_fields() -> tuple[tuple[FormField, ...], tuple[FormField, ...]]:
+    """Fields of the training part: the simple ones and the others."""
+    every = {item.path: item for item in fields_of(Training, "training.")}
+    simple = tuple(every[f"training.{name}"] for name in SIMPLE_TRAINING)
+    rest = (
+        *(item for path, item in every.items() if path.split(".")[1] not in SIMPLE_TRAINING),
+        *fields_of(Tuning, "tuning."),
+        *(item for item in fields_of(Recipe) if item.path == "selection"),
+    )
+    return simple, rest
+
+
+def method_fields(kind: str) -> tuple[FormField, ...]:
+    """Settings of one kind of method, learning rates included."""
+    config = METHODS[kind]
+    # The paper's names fix the axes, and a cut fits only one of them.
+    besides = (*OWN_PLACES, "cut") if config.ALIASES else OWN_PLACES
+    settings = fields_of(config, f"method.{kind}.", besides=besides)
+    rates = (
+        _rate_field(item, getattr(config.DEFAULT_RATES, last_part(item.path)))
+        for item in fields_of(LearningRates, f"method.{kind}.learning_rates.")
+        if getattr(config.DEFAULT_RATES, last_part(item.path)) is not None
+    )
+    return (*settings, *rates)
+
+
+def _rate_field(field: FormField, default: float) -> FormField:
+    return replace(
+        field,
+        title=f"Learning rate, {field.title.lower()}",
+        help=f"{field.help} Empty: {default:g}.",
+    )
+
+
+def last_part(path: str) -> str:
+    """Return what stands behind the last dot."""
+    return path.rsplit(".", 1)[-1]
+
+
+def own_task_fields() -> tuple[FormField, ...]:
+    """Fields of a task of one's own."""
+    keep = ("name", "folder", "label_field", "group_field")
+    every = {item.path: item for item in fields_of(TaskChoice, "own.")}
+    texts = TaskChoice.model_fields["text_fields"]
+    described = FormField(
+        "own.text_fields",
+        texts.title or "",
+        "One or two names with a comma between; empty: found by the usual names.",
+        "text",
+        "",
+    )
+    name, folder, label, group = (every[f"own.{name}"] for name in keep)
+    return (
+        replace(name, help="Name in tables.", default=""),
+        folder,
+        described,
+        replace(label, help="Empty: label.", default=""),
+        group,
+    )
+
+
+def own_backbone_fields() -> tuple[FormField, ...]:
+    """Fields of a backbone from the Hub or a folder."""
+    keep = ("hub", "revision", "path", "pooling")
+    every = {item.path: item for item in fields_of(BackboneChoice, "backbone.")}
+    return tuple(every[f"backbone.{name}"] for name in keep)
+
+
+def default_values(tasks: Sequence[str] = ("desk",)) -> Values:
+    """Values of a fresh form: a small, fair comparison that trains in minutes."""
+    simple, rest = training_fields()
+    every = [*simple, *rest, *own_task_fields(), *own_backbone_fields()]
+    every += [item for kind in METHODS for item in method_fields(kind)]
+    values: Values = {item.path: item.default for item in every}
+    values |= {
+        "name": "",
+        "question": "",
+        "tasks": list(tasks[:1]),
+        "backbones": ["minilm"],
+        "regimes": ["full_data"],
+        "few_shot.k": "16",
+        "full_data.max_train": None,
+        "methods": list(DEFAULT_METHODS),
+        "num_virtual_tokens": 10,
+        "seeds.init": "0, 1",
+        "seeds.data": "0",
+    }
+    return values
+
+
+def regime_choices() -> tuple[tuple[str, str], ...]:
+    """Label and value of each regime."""
+    return tuple((config.TITLE, kind) for kind, config in sorted(REGIMES.items(), reverse=True))

@@ -1,0 +1,151 @@
+"""What happens on the page New experiment; the handlers keep nothing between events."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from markupsafe import Markup
+
+from app import actions
+from app.components.fields import elem_id
+from app.components.html import notice
+from app.components.preview_card import preview_card, problems_card
+from app.form_values import form_path, recipe_from_values, values_from_recipe
+from app.forms import Values, default_values
+from app.pages._context import PageContext
+from app.preview import preview
+from core.errors import ConfigError, RecipeErrors, StudioError
+from core.recipe import Recipe
+from core.recipe_files import parse_recipe_text
+
+FORM_TAB, YAML_TAB = "form", "yaml"
+NOT_IN_FORM = "The form cannot show all of this recipe; queue it as written."
+
+logger = logging.getLogger(__name__)
+
+
+class NewForm:
+    """Handlers of the page; they keep nothing between events."""
+
+    def __init__(
+        self, context: PageContext, tasks: Sequence[str], controls: Mapping[str, Component]
+    ) -> None:
+        self._context = context
+        self._tasks = tasks
+        self._paths = tuple(controls)
+
+    def _values(self, entered: Sequence[Any]) -> Values:
+        return dict(zip(self._paths, entered, strict=True))
+
+    def _updates(self, values: Mapping[str, Any]) -> list[Any]:
+        found = (values.get(path) for path in self._paths)
+        return ["" if value is None else value for value in found]
+
+    def first_sight(self) -> tuple[Markup, str]:
+        """Card and button of a fresh form, part of the page, so that it is usable at once."""
+        card, label, _ = self._drawn(default_values(self._tasks))
+        return card, label
+
+    def changed(self, *entered: Any) -> tuple[str, Any, Values, Any]:
+        """Draw the card for what is entered, name the button, keep the draft, write the YAML."""
+        values = self._values(entered)
+        card, label, recipe = self._drawn(values)
+        button = gr.Button(label, interactive=recipe is not None)
+        return str(card), button, values, recipe.to_yaml() if recipe else gr.skip()
+
+    def _drawn(self, values: Values) -> tuple[Markup, str, Recipe | None]:
+        try:
+            recipe = recipe_from_values(values)
+        except RecipeErrors as error:
+            return problems_card(self._placed(error.problems, values)), "Queue runs", None
+        view = preview(recipe, self._context.store, self._context.settings)
+        noun = "run" if view.num_runs == 1 else "runs"
+        return preview_card(view), f"Queue {view.num_runs} {noun}", recipe
+
+    def _placed(
+        self, problems: Sequence[ConfigError], values: Mapping[str, Any]
+    ) -> list[tuple[str, ConfigError]]:
+        placed = [(form_path(problem.field, values), problem) for problem in problems]
+        return [(elem_id(path) if path in self._paths else "", problem) for path, problem in placed]
+
+    def submit(self, key: str, *entered: Any) -> tuple[str, str]:
+        """Queue what the form says; answer the address to go to, or the problems."""
+        values = self._values(entered)
+        return self._submit(key, lambda: recipe_from_values(values), values)
+
+    def submit_text(self, key: str, text: str) -> tuple[str, str]:
+        """Queue the recipe in the text as it is written."""
+        return self._submit(key, lambda: parse_recipe_text(text), {})
+
+    def _submit(
+        self, key: str, read: Callable[[], Recipe], values: Mapping[str, Any]
+    ) -> tuple[str, str]:
+        try:
+            recipe = read()
+            # The same page may queue several different studies, but none of them twice.
+            opened = key or uuid.uuid4().hex
+            name = uuid.uuid5(uuid.NAMESPACE_URL, f"{opened}|{recipe.to_yaml()}").hex
+            study = actions.submit_recipe(
+                self._context.store,
+                recipe,
+                idempotency_key=name,
+                settings=self._context.settings,
+            )
+        except RecipeErrors as error:
+            return "", str(problems_card(self._placed(error.problems, values)))
+        except StudioError as error:
+            problem = ConfigError(error.message, hint=error.hint)
+            return "", str(problems_card([("", problem)]))
+        return f"/runs?study={study.id}", ""
+
+    def load_text(self, text: str) -> list[Any]:
+        """Fill the form from the text and show it, or say why that is not possible."""
+        stay = [gr.skip()] * len(self._paths)
+        try:
+            recipe = parse_recipe_text(text)
+        except RecipeErrors as error:
+            told = problems_card([("", problem) for problem in error.problems])
+            return [gr.skip(), str(told), *stay]
+        values = values_from_recipe(recipe, self._tasks)
+        if values is None:
+            return [gr.skip(), str(notice(NOT_IN_FORM)), *stay]
+        return [gr.Tabs(selected=FORM_TAB), "", *self._updates(values)]
+
+    def reset(self) -> list[Any]:
+        """Put the fresh form back."""
+        return ["", *self._updates(default_values(self._tasks))]
+
+    def opened(self, draft: Values | None, request: gr.Request) -> list[Any]:
+        """Fill the form at the first sight: a clone named in the address, or the kept draft.
+
+        A fresh form is part of the page already, so that what is typed early is not lost.
+        """
+        key = uuid.uuid4().hex
+        stay = [gr.skip()] * len(self._paths)
+        recipe = self._named_recipe(dict(request.query_params))
+        if recipe is not None:
+            values = values_from_recipe(recipe, self._tasks)
+            if values is not None:
+                return [key, gr.skip(), recipe.to_yaml(), "", *self._updates(values)]
+            told = str(notice(NOT_IN_FORM))
+            return [key, gr.Tabs(selected=YAML_TAB), recipe.to_yaml(), told, *stay]
+        if draft and set(draft) == set(self._paths):
+            draft["tasks"] = [name for name in draft["tasks"] or () if name in self._tasks]
+            return [key, gr.skip(), gr.skip(), "", *self._updates(draft)]
+        text = recipe_from_values(default_values(self._tasks)).to_yaml()
+        return [key, gr.skip(), text, "", *stay]
+
+    def _named_recipe(self, address: Mapping[str, str]) -> Recipe | None:
+        try:
+            if run_id := address.get("clone"):
+                return actions.clone_recipe(self._context.store, run_id)
+            if study_id := address.get("clone_study"):
+                return actions.clone_study(self._context.store, study_id)
+        except StudioError as error:
+            logger.info("nothing to clone: %s", error)
+        return None

@@ -1,0 +1,130 @@
+/* Charts that fit the theme and keep zoom: one node a chart, changed by Plotly.react.
+ *
+ * draw(element, figure, {key, height})   figure: {data, layout} from the server or made here
+ * lines / layout helpers for charts that are made in the browser from cursor reads
+ */
+import { onTheme, plotly } from "./studio.js";
+
+const CONFIG = {
+  displaylogo: false,
+  responsive: true,
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+};
+const shown = new Map();
+
+function ground() {
+  const style = getComputedStyle(document.body);
+  const value = (name) => style.getPropertyValue(name).trim();
+  return {
+    text: value("--body-text-color-subdued"),
+    line: value("--border-color-primary"),
+    surface: value("--background-fill-primary"),
+    font: value("--font") || "sans-serif",
+  };
+}
+
+/* On a narrow screen plotly's legend would take the chart's place; ours stands below it. */
+const NARROW = 520;
+
+function legend(element, figure, isNarrow) {
+  let list = element.parentElement.querySelector(".chart-legend");
+  if (!isNarrow) return list?.remove();
+  if (!list) {
+    list = document.createElement("p");
+    list.className = "chart-legend";
+    element.after(list);
+  }
+  const named = figure.data.filter((trace) => trace.name && trace.showlegend !== false && trace.type !== "heatmap");
+  list.replaceChildren(...named.map((trace) => {
+    const item = document.createElement("span");
+    const swatch = document.createElement("i");
+    swatch.className = "swatch";
+    swatch.style.background = trace.line?.color || trace.marker?.line?.color || trace.marker?.color;
+    const text = document.createElement("span");
+    // Names come escaped for plotly; a parser without scripts turns them back into text.
+    text.textContent = new DOMParser().parseFromString(trace.name, "text/html").body.textContent;
+    item.append(swatch, text);
+    return item;
+  }));
+}
+
+/* Give a figure the page's colours; a figure from the server knows no theme. */
+function themed(layout, key, isNarrow) {
+  const { text, line, surface, font } = ground();
+  const axis = (own) => ({ ...own, gridcolor: line, linecolor: line, tickcolor: line });
+  const axes = Object.fromEntries(
+    Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name)).map((name) => [name, axis(layout[name])]),
+  );
+  return {
+    ...layout,
+    ...axes,
+    font: { ...layout.font, color: text, family: font },
+    hoverlabel: { bgcolor: surface, bordercolor: line, font: { color: text, family: font } },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: text, activecolor: text },
+    autosize: true,
+    showlegend: isNarrow ? false : layout.showlegend,
+    margin: { ...layout.margin, ...(isNarrow && { l: 40, r: 6, b: 36 }) },
+    // The same value at every call: zoom, pan and hidden curves stay as the person left them.
+    uirevision: key,
+  };
+}
+
+async function redraw(element) {
+  const { figure, key } = shown.get(element);
+  const Plotly = await plotly();
+  if (!element.isConnected) return;
+  const isNarrow = element.clientWidth < NARROW;
+  await Plotly.react(element, figure.data, themed(figure.layout, key, isNarrow), CONFIG);
+  legend(element, figure, isNarrow);
+  element.dataset.drawn = String(Number(element.dataset.drawn || 0) + 1);
+}
+
+onTheme(() => {
+  for (const element of shown.keys()) {
+    if (element.isConnected) redraw(element);
+    else shown.delete(element);
+  }
+});
+
+export async function draw(element, figure, key = "chart") {
+  for (const old of shown.keys()) if (!old.isConnected) shown.delete(old);
+  shown.set(element, { figure, key });
+  await redraw(element);
+}
+
+/* Layout of a chart made in the browser; the server's charts use the same sizes. */
+export function layout(xTitle, yTitle, more = {}) {
+  const axis = { zeroline: false, automargin: true };
+  return {
+    margin: { l: 52, r: 12, t: 8, b: 40 },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { size: 12 },
+    legend: { orientation: "h", y: -0.22, x: 0, yanchor: "top" },
+    hovermode: "x unified",
+    ...more,
+    xaxis: { ...axis, title: { text: xTitle, standoff: 8 }, ...more.xaxis },
+    yaxis: { ...axis, title: { text: yTitle, standoff: 8 }, ...more.yaxis },
+  };
+}
+
+/* Exponential moving average that starts at the first value; gaps stay gaps. */
+export function smooth(values, weight) {
+  let total = 0, mass = 0;
+  return values.map((value) => {
+    if (value === null || !Number.isFinite(value)) return null;
+    total = weight * total + (1 - weight) * value;
+    mass = weight * mass + (1 - weight);
+    return total / mass;
+  });
+}
+
+/* Put new points behind the known ones; a reset starts anew. */
+export function merge(known, page) {
+  const curves = page.reset ? {} : { ...known };
+  for (const [name, { steps, values }] of Object.entries(page.curves)) {
+    const old = curves[name] || { steps: [], values: [] };
+    curves[name] = { steps: [...old.steps, ...steps], values: [...old.values, ...values] };
+  }
+  return curves;
+}

@@ -1,0 +1,283 @@
+/* The page of one run: what it is, how it goes, and how it ended. */
+import {
+  api, ago, count, duration, html, methodStyle, number, patch, percent, plotly, poll, query,
+  register, setQuery, stateChip, toast,
+} from "./studio.js";
+import { draw, layout, merge, smooth } from "./charts.js";
+
+const ACTIVE = ["starting", "running", "stopping"];
+const ENDED = ["succeeded", "failed", "cancelled"];
+const SKIPPED = new Set(["schema_version"]);
+const total = (counts) => Object.values(counts || {}).reduce((sum, n) => sum + n, 0);
+/* Short runs need less smoothing, or the average lags behind the whole curve. */
+const usualWeight = (updates) => (updates > 1000 ? 0.95 : updates > 250 ? 0.85 : 0.6);
+const devNames = (curves) =>
+  Object.keys(curves).filter((name) => name.startsWith("dev/") && name !== "dev/loss");
+
+/* ---- pieces ---- */
+
+function actions({ row }) {
+  const button = (name, text, extra = "") =>
+    html`<button type="button" class="btn ${extra}" data-action="${name}">${text}</button>`;
+  const stoppable = row.state === "queued" || ["starting", "running"].includes(row.state);
+  return html`
+    ${stoppable && button("cancel", "Cancel")}
+    ${["failed", "cancelled"].includes(row.state) && button("retry", "Retry", "btn-primary")}
+    <a class="btn" href="/new?clone=${row.id}">Clone</a>
+    <a class="btn" href="/compare?study=S${row.study_number}">Compare</a>
+    ${row.state === "succeeded" && html`<a class="btn btn-primary" href="/try?task=${encodeURIComponent(row.task)}&runs=${row.id}">Try it</a>`}`;
+}
+
+function head(view) {
+  const { row, study } = view;
+  const { color } = methodStyle(row.method_label);
+  return html`<header class="page-head" data-key="head"><div>
+    <p class="crumbs"><a href="/runs?study=${study.id}">${study.slug} ${study.name}</a> › ${row.slug}</p>
+    <h1><i class="swatch" style="background:${color}"></i>${row.method_label} <span class="muted">on ${row.task}</span></h1>
+    <p>${view.sentence}</p>
+    <p class="small">${row.backbone} · ${row.regime} · data seed ${row.data_seed}, init seed ${row.init_seed}${row.role === "trial" && " · trial of the tuning"}</p>
+    </div><div class="page-actions">${actions(view)}</div></header>`;
+}
+
+function progress({ row, worker }) {
+  const width = percent(row.share_done, 1);
+  const left = row.seconds_left === null ? "" : ` · about ${duration(row.seconds_left)} left`;
+  const words = {
+    queued: row.not_before && new Date(row.not_before) > new Date()
+      ? "waits a moment before the next attempt" : "waits for a worker",
+    starting: "loading backbone and data", stopping: "stops at the next update",
+  }[row.state] || row.phase || row.state;
+  const silent = worker && worker.seconds_silent > 20
+    ? html`<span class="chip chip-warn">worker silent for ${duration(worker.seconds_silent)}</span>` : "";
+  const group = row.group_size > 1 ? ` · trained together with ${row.group_size - 1} other${row.group_size > 2 ? "s" : ""}` : "";
+  return html`<section class="card" data-key="progress" aria-label="Progress">
+    <div class="run-progress">${stateChip(row.state)}
+      <span class="bar bar-live" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="${Math.round(100 * row.share_done)}" aria-label="Updates done"><i style="width:${width}%"></i></span>
+      <span class="num">${row.total_steps ? `${row.last_step} / ${row.total_steps} updates` : ""}</span></div>
+    <p class="muted small">${words}${row.attempt > 1 && ` · attempt ${row.attempt}`}${left}${group}${worker && ` · on ${worker.name} (${worker.device})`} ${silent}</p>
+  </section>`;
+}
+
+const fact = (name, value, note = "") =>
+  html`<div class="fact"><dt>${name}</dt><dd>${value}${note && html`<small>${note}</small>`}</dd></div>`;
+
+function testFact(view) {
+  const { result, study } = view;
+  const times = study.test_openings
+    ? `opened ${study.test_openings} time${study.test_openings > 1 ? "s" : ""}` : "";
+  if (view.is_test_open && result.test)
+    return Object.entries(result.test).map(([name, value]) =>
+      fact(`Test ${view.titles[name] || name}`, percent(value), [result.test_source, times].filter(Boolean).join(", ")));
+  return fact("Test", html`sealed <button type="button" class="btn btn-small" data-action="open-test">Open</button>`,
+    "shown when all runs of the study have ended; opening earlier is recorded");
+}
+
+function resultCard(view) {
+  const { row, result } = view;
+  const seconds = row.started_at && row.ended_at ? (new Date(row.ended_at) - new Date(row.started_at)) / 1000 : null;
+  const majority = result.majority?.dev;
+  const bad = row.state === "failed" || row.exit_detail;
+  return html`<section class="card result" data-key="result" aria-label="Result">
+    <div class="result-head">${stateChip(row.state)} <strong>${{ succeeded: "Finished", failed: "Ended with an error", cancelled: "Stopped on request" }[row.state]}</strong>
+      <span class="muted">after ${duration(result.seconds ?? seconds)}, ${ago(row.ended_at)}</span>
+      ${(result.flags || []).map((flag) => html`<span class="chip chip-warn" title="${view.flags[flag] || ""}">${flag}</span>`)}</div>
+    ${bad && html`<div class="notice notice-bad" role="alert"><p><strong>${row.exit_kind || row.state}</strong> ${row.exit_detail}</p></div>`}
+    ${row.state === "succeeded" && html`<dl class="facts">
+      ${Object.entries(result.dev || {}).map(([name, value], i) => fact(`Dev ${view.titles[name] || name}`, percent(value),
+        i === 0 ? `best checkpoint, update ${result.best_step ?? "–"}${majority !== undefined && majority !== null ? `; majority ${percent(majority)}` : ""}; last ${percent(result.dev_last?.[name])}` : ""))}
+      ${testFact(view)}
+      ${fact("Train loss", number(result.train_loss, 3), "mean of the last updates")}
+      ${fact("Updates", count(result.updates), `${count(result.examples)} examples`)}
+      ${fact("Trainable", count(total(result.num_trainable || row.num_trainable)), Object.entries(result.num_trainable || row.num_trainable || {}).map(([name, n]) => `${name} ${count(n)}`).join(" · "))}
+      ${fact("Time", duration(result.seconds), result.cpu_seconds ? `${duration(result.cpu_seconds)} of processor time` : "")}
+    </dl>`}
+    ${(result.flags || []).length > 0 && html`<ul class="small muted flags">${result.flags.map((flag) => html`<li><strong>${flag}</strong>: ${view.flags[flag] || ""}</li>`)}</ul>`}
+  </section>`;
+}
+
+function configRows(value, path = []) {
+  return Object.entries(value).flatMap(([name, part]) => {
+    if (SKIPPED.has(name) || part === null || part === "") return [];
+    if (part && typeof part === "object" && !Array.isArray(part)) return configRows(part, [...path, name]);
+    if (Array.isArray(part) && !part.length) return [];
+    return [[[...path, name].join("."), Array.isArray(part) ? part.join(", ") : String(part)]];
+  });
+}
+
+const configTable = (config) => html`<section class="card" data-key="config"><h2>Configuration</h2>
+  <dl class="settings">${configRows(config).map(([name, value]) => html`<div><dt>${name}</dt><dd class="mono">${value}</dd></div>`)}</dl></section>`;
+
+function timeline({ events, attempts }) {
+  const moves = events.map((event) => html`<li data-key="${event.at}${event.after}"><time datetime="${event.at}" title="${event.at}">${ago(event.at)}</time>
+    <span><strong>${event.after}</strong>${event.reason && `: ${event.reason}`}${event.actor && html` <span class="muted">(${event.actor})</span>`}</span></li>`);
+  const rows = attempts.map((one) => html`<tr><td class="num">${one.attempt}</td><td>${one.worker_name}</td>
+    <td class="num">${one.resumed_from_step}</td><td class="num">${one.last_step}</td>
+    <td>${one.outcome || "running"}${one.detail && html`<br><small class="muted">${one.detail}</small>`}</td></tr>`);
+  return html`<section class="card" data-key="timeline"><h2>What happened</h2>
+    ${attempts.length > 1 && html`<div class="table-scroll plain"><table class="table compact"><thead><tr><th class="num">Attempt</th><th>Worker</th><th class="num">From step</th><th class="num">To step</th><th>Outcome</th></tr></thead><tbody>${rows}</tbody></table></div>`}
+    <ol class="timeline">${moves}</ol></section>`;
+}
+
+const chartCard = (name, title, note = "", tools = "") => html`<section class="card" data-key="card-${name}">
+  <div class="section-head"><h2>${title}</h2>${tools}</div>${note && html`<p class="muted small">${note}</p>`}
+  <div data-keep><div class="chart" data-chart="${name}" role="img" aria-label="${title}"></div></div></section>`;
+
+function evaluations(curves) {
+  const names = ["dev/loss", ...devNames(curves)].filter((name) => curves[name]);
+  const steps = [...new Set(names.flatMap((name) => curves[name].steps))].sort((a, b) => a - b);
+  if (!steps.length) return "";
+  const at = (name, step) => curves[name].values[curves[name].steps.indexOf(step)];
+  return html`<details data-key="evaluations"><summary>Evaluations as a table</summary><div class="table-scroll plain"><table class="table compact">
+    <thead><tr><th class="num">Update</th>${names.map((name) => html`<th class="num">${name}</th>`)}</tr></thead>
+    <tbody>${steps.slice(-100).map((step) => html`<tr><td class="num">${step}</td>${names.map((name) => html`<td class="num">${number(at(name, step), 4)}</td>`)}</tr>`)}</tbody></table></div></details>`;
+}
+
+/* ---- charts ---- */
+
+function joins(attempts) {
+  const later = attempts.filter((one) => one.attempt > 1 && one.resumed_from_step > 0);
+  return {
+    shapes: later.map(({ resumed_from_step: x }) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line: { color: "#7d8592", width: 1, dash: "dash" } })),
+    annotations: later.map(({ resumed_from_step: x, attempt }) => ({ x, yref: "paper", y: 1, yanchor: "top", xanchor: "left", text: `attempt ${attempt}`, showarrow: false, font: { size: 11 } })),
+  };
+}
+
+function lossFigure(curves, view, weight) {
+  const { color } = methodStyle(view.row.method_label);
+  const train = curves["train/loss"], dev = curves["dev/loss"];
+  const data = [];
+  if (train) {
+    data.push({ x: train.steps, y: train.values, name: "train, each update", mode: "lines", line: { color, width: 1 }, opacity: 0.35, hoverinfo: "skip" });
+    data.push({ x: train.steps, y: smooth(train.values, weight), name: "train, smoothed", mode: "lines", line: { color, width: 2 }, hovertemplate: "%{y:.4f}" });
+  }
+  if (dev) data.push({ x: dev.steps, y: dev.values, name: "dev", mode: "lines+markers", line: { color: "#7d8592", width: 2, dash: "dash" }, marker: { size: 6, symbol: "diamond" }, hovertemplate: "%{y:.4f}" });
+  return { data, layout: layout("updates", "loss (nats)", joins(view.attempts)) };
+}
+
+function devFigure(curves, view) {
+  const { color } = methodStyle(view.row.method_label);
+  const names = devNames(curves);
+  const dashes = ["solid", "dash", "dot"];
+  const data = names.map((name, i) => ({ x: curves[name].steps, y: curves[name].values, name: view.titles[name.slice(4)] || name.slice(4), mode: "lines+markers", line: { color, width: 2, dash: dashes[i % 3] }, marker: { size: 6 }, hovertemplate: "%{y:.1%}" }));
+  const marks = joins(view.attempts);
+  const majority = view.result.majority?.dev;
+  if (typeof majority === "number") {
+    marks.shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: majority, y1: majority, line: { color: "#7d8592", width: 1.5, dash: "dot" } });
+    marks.annotations.push({ xref: "paper", x: 1, xanchor: "right", y: majority, yanchor: "bottom", text: "majority class", showarrow: false, font: { size: 11 } });
+  }
+  const best = view.summaries[names[0]];
+  if (best && best.max_step !== null)
+    data.push({ x: [best.max_step], y: [best.max_value], name: "best", mode: "markers", marker: { symbol: "circle-open", size: 14, color, line: { width: 2 } }, hovertemplate: "best %{y:.1%}" });
+  return { data, layout: layout("updates", "dev", { ...marks, yaxis: { tickformat: ".0%" } }) };
+}
+
+/* ---- the view ---- */
+
+function body(view, curves, ui) {
+  const { row } = view;
+  const hasTrain = curves["train/loss"]?.steps.length > 0;
+  const waiting = row.state === "queued" ? "Curves appear when a worker takes the run." : "Curves appear with the first updates.";
+  const slider = html`<label class="small muted smoothing">Smoothing <input type="range" min="0" max="0.99" step="0.01" value="${ui.weight}" data-smoothing></label>`;
+  return html`<div class="stack">${head(view)}
+    ${ENDED.includes(row.state) ? resultCard(view) : progress(view)}
+    ${hasTrain ? html`<div class="charts" data-key="charts">
+      ${chartCard("loss", "Loss", "", slider)}
+      ${devNames(curves).length ? chartCard("dev", "On dev") : ""}
+      ${view.histograms.includes("cut") && chartCard("cut", "Where the prompt goes", "Share of the dev examples for which each cut was chosen, at every evaluation.")}
+      ${view.histograms.includes("pool") && chartCard("pool", "Which prompts are mixed", "Mean weight of each prompt of the pool over the dev examples, at every evaluation.")}
+    </div>${evaluations(curves)}` : !ENDED.includes(row.state) && html`<section class="card empty" data-key="wait"><p>${waiting}</p></section>`}
+    ${timeline(view)}${configTable(view.config)}
+    <details class="card" data-key="log" data-log><summary>Log of the last attempt</summary><pre class="log" tabindex="0">${ui.log}</pre></details>
+  </div>`;
+}
+
+function mountRun(element) {
+  const wanted = query().get("run");
+  if (!wanted) {
+    patch(element, html`<div class="empty"><p class="empty-title">No run chosen</p><p>Choose one from the list of runs.</p><a class="btn btn-primary" href="/runs">Runs</a></div>`);
+    return undefined;
+  }
+  const ui = { weight: usualWeight(0), isChosen: query().has("smooth"), log: "" };
+  const seen = { cut: -1, pool: -1 };
+  let view = null, curves = {}, cursor = "", drawnAt = "";
+  if (ui.isChosen) ui.weight = Math.min(0.99, Math.max(0, Number(query().get("smooth")) || 0));
+
+  const chart = (name) => element.querySelector(`[data-chart="${name}"]`);
+
+  async function drawCharts() {
+    const state = JSON.stringify([cursor, ui.weight, view.result.majority, view.attempts.length, Boolean(chart("loss"))]);
+    if (state === drawnAt) return;
+    drawnAt = state;
+    if (chart("loss")) await draw(chart("loss"), lossFigure(curves, view, ui.weight), `${view.row.id}-loss`);
+    if (chart("dev")) await draw(chart("dev"), devFigure(curves, view), `${view.row.id}-dev`);
+  }
+
+  async function drawChoices() {
+    for (const name of ["cut", "pool"]) {
+      if (!chart(name)) continue;
+      const page = await api(`/api/runs/${view.row.id}/histograms/${name}?after=${seen[name]}`);
+      seen[name] = page.last;
+      if (page.figure) await draw(chart(name), page.figure, `${view.row.id}-${name}`);
+    }
+  }
+
+  async function readLog() {
+    const answer = await fetch(`/api/runs/${view.row.id}/log`);
+    ui.log = (await answer.text()) || "No log yet.";
+  }
+
+  async function refresh() {
+    try {
+      view = await api(`/api/runs/${encodeURIComponent(wanted)}`);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      patch(element, html`<div class="empty"><p class="empty-title">No run ${wanted}</p><p>${error.message}</p><a class="btn btn-primary" href="/runs">Runs</a></div>`);
+      return 60000;
+    }
+    const page = await api(`/api/runs/${view.row.id}/curves?cursor=${encodeURIComponent(cursor)}`);
+    if (page.reset) Object.assign(seen, { cut: -1, pool: -1 });
+    curves = merge(curves, page);
+    cursor = page.cursor;
+    if (!ui.isChosen) ui.weight = usualWeight(view.row.total_steps);
+    if (element.querySelector("[data-log]")?.open) await readLog();
+    patch(element, body(view, curves, ui));
+    document.title = `${view.row.slug} ${view.row.method_label} – DP Studio`;
+    await drawCharts();
+    await drawChoices();
+    return ENDED.includes(view.row.state) ? 20000 : ACTIVE.includes(view.row.state) ? 1500 : 3000;
+  }
+
+  const timer = poll(refresh, 2000);
+
+  async function act(button) {
+    const name = button.dataset.action;
+    button.disabled = true;
+    try {
+      if (name === "open-test") await api(`/api/studies/${view.study.id}/open-test`, { method: "POST", body: {} });
+      else await api(`/api/runs/${view.row.id}/${name}`, { method: "POST", body: {} });
+      toast({ cancel: "Cancelling", retry: "Queued again", "open-test": "The test is open; this was recorded" }[name], "good");
+    } catch (error) {
+      toast(error.message, "bad");
+    }
+    button.disabled = false;
+    await timer.now();
+  }
+
+  element.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-action]");
+    if (button) act(button);
+  });
+  element.addEventListener("input", (event) => {
+    if (!event.target.matches("[data-smoothing]")) return;
+    Object.assign(ui, { weight: Number(event.target.value), isChosen: true });
+    setQuery({ smooth: event.target.value });
+    drawCharts();
+  });
+  element.addEventListener("toggle", (event) => {
+    if (event.target.matches("[data-log]") && event.target.open) timer.now();
+  }, true);
+  plotly();
+  return () => timer.stop();
+}
+
+register("run", mountRun);

@@ -1,0 +1,240 @@
+/* Try it: one input, every chosen run side by side, and where each put its prompt. */
+import { api, html, methodStyle, number, patch, percent, query, register, setQuery } from "./studio.js";
+
+const LONGEST_IN_ADDRESS = 1500;
+const LONGEST_TEXT = 20000;
+const PATIENCE_MS = 40000;
+const SHOWN_LABELS = 8;
+const sessionKey = () => {
+  const known = sessionStorage.getItem("studio-try");
+  if (known) return known;
+  const fresh = [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n.toString(16).padStart(2, "0")).join("");
+  sessionStorage.setItem("studio-try", fresh);
+  return fresh;
+};
+
+/* ---- input ---- */
+
+function examples(task) {
+  if (!task.examples.length) return "";
+  return html`<div class="examples" data-key="examples"><span class="muted small">Examples no run was trained on:</span>
+    ${task.examples.map((one, i) => html`<button type="button" class="btn btn-small example" data-example="${i}" title="${one.segments.join(" / ")} → ${one.label}">${one.segments.join(" / ").slice(0, 48)}${one.segments.join(" / ").length > 48 && "…"}</button>`)}</div>`;
+}
+
+function runPicker(task, chosen) {
+  const studies = [...new Set(task.runs.map((run) => run.study_id))];
+  return html`<details class="picker" data-key="runs"><summary><span class="muted">Runs</span> <strong>${chosen.length} of ${task.runs.length} chosen</strong></summary>
+    ${studies.map((id) => {
+      const runs = task.runs.filter((run) => run.study_id === id);
+      return html`<fieldset class="picks"><legend>${runs[0].slug.split("-")[0]} ${runs[0].study_name}</legend>${runs.map((run) => html`<label class="pick"><input type="checkbox" data-run="${run.run_id}"${chosen.includes(run.run_id) && html` checked`}>
+        <span><i class="swatch" style="background:${methodStyle(run.method_label).color}"></i>${run.method_label} <small class="muted">${run.slug} · ${run.regime} · data ${run.data_seed}, init ${run.init_seed} · dev ${percent(run.dev.accuracy)}</small></span></label>`)}</fieldset>`;
+    })}</details>`;
+}
+
+function form(data, task, chosen, state) {
+  const area = (i, label) => html`<label class="text-label">${label}<textarea data-text="${i}" rows="${task.num_segments > 1 ? 2 : 3}" maxlength="${LONGEST_TEXT}" placeholder="Type here; Enter classifies, Shift+Enter starts a new line"></textarea></label>`;
+  return html`<section class="card try-form" data-key="form" aria-label="Input">
+    ${data.tasks.length > 1 && html`<label class="inline-label">Task <select data-task>${data.tasks.map((one) => html`<option value="${one.name}"${one.name === task.name && html` selected`}>${one.title}</option>`)}</select></label>`}
+    <div class="areas">${area(0, task.num_segments > 1 ? "First text" : "Text")}${task.num_segments > 1 && area(1, "Second text")}</div>
+    ${examples(task)}
+    <div class="try-bar"><button type="button" class="btn btn-primary" data-classify>Classify</button>
+      <span class="muted small" role="status">${state.note}</span></div>
+    ${state.error && html`<div class="notice notice-bad" role="alert"><p><strong>${state.error.message}</strong> ${state.error.hint}</p></div>`}
+    ${runPicker(task, chosen)}</section>`;
+}
+
+/* ---- answers ---- */
+
+const bar = (share, color) => html`<span class="label-bar"><i style="width:${(100 * share).toFixed(1)}%;background:${color}"></i></span>`;
+
+function labels(answer, color) {
+  const sorted = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
+  return html`<ul class="label-bars">${sorted.slice(0, SHOWN_LABELS).map(([label, share]) =>
+    html`<li class="${label === answer.label ? "chosen" : ""}"><span class="label-name" title="${label}">${label}</span>${bar(share, color)}<span class="num">${percent(share)}</span></li>`)}</ul>
+    ${sorted.length > SHOWN_LABELS && html`<p class="muted small">and ${sorted.length - SHOWN_LABELS} labels below ${percent(sorted[SHOWN_LABELS - 1][1])} %</p>`}`;
+}
+
+/* A word piece that continues a word stands close to it, without the tokenizer's mark. */
+const piece = (token) => token.length > 2 && token.startsWith("##")
+  ? html`<span class="token glued">${token.slice(2)}</span>`
+  : html`<span class="token">${token}</span>`;
+
+function sentence(answer, color) {
+  const blocks = (from, to) => Array.from({ length: Math.max(0, to - from) }, (_, i) => html`<b class="vector" style="background:${color}" title="prompt vector ${from + i + 1}">p${from + i + 1}</b>`);
+  const before = answer.prompt_before, all = before + answer.prompt_after;
+  const told = all
+    ? `${before} prompt vectors before the text, ${answer.prompt_after} after it`
+    : "No prompt vectors in the input";
+  /* The prompt stands inside the tokenizer's frame: after [CLS] and before the last [SEP]. */
+  const tokens = answer.tokens, framed = tokens.length > 2 && all > 0;
+  const first = framed ? tokens.slice(0, 1) : [], last = framed ? tokens.slice(-1) : [];
+  const text = framed ? tokens.slice(1, -1) : tokens;
+  return html`<p class="sentence" aria-label="${told}">${first.map(piece)}${blocks(0, before)}${text.map(piece)}${blocks(before, all)}${last.map(piece)}</p>
+    <p class="muted small">${told}${answer.used_tokens < answer.total_tokens && html` · <strong>first ${answer.used_tokens} of ${answer.total_tokens} tokens used</strong>`}</p>`;
+}
+
+function strip(title, shares, chosen, color, name) {
+  if (!shares || !shares.length) return "";
+  const top = Math.max(...shares);
+  const best = chosen ?? shares.indexOf(top);
+  return html`<div class="strip"><span class="small">${title}</span><div style="max-width:${36 * shares.length}px"><div class="strip-bars" role="img" aria-label="${title}: ${name} ${best} with ${percent(shares[best])} percent">
+    ${shares.map((share, i) => html`<i class="${i === best ? "best" : ""}" style="height:${Math.max(4, (100 * share) / (top || 1)).toFixed(0)}%;background:${color}" title="${name} ${i}: ${percent(share)} %"></i>`)}</div>
+    <span class="strip-ends muted small"><span>0</span><span>${shares.length - 1}</span></span></div></div>`;
+}
+
+function card(run, answer, pending) {
+  const { color } = methodStyle(run.method_label);
+  const head = html`<div class="answer-head"><h3><i class="swatch" style="background:${color}"></i><a href="/run?run=${run.run_id}">${run.method_label}</a></h3>
+    <span class="muted small" title="Time of the pass that runs on this backbone shared">${run.slug}${answer && !answer.error && html` · ${number(answer.milliseconds, answer.milliseconds < 10 ? 1 : 0)} ms`}</span></div>`;
+  const flags = run.flags.length > 0 && html`<p class="small">${run.flags.map((flag) => html`<span class="chip chip-warn">${flag}</span> `)}</p>`;
+  if (!answer) return html`<article class="card answer" data-key="a-${run.run_id}" aria-busy="${pending ? "true" : "false"}">${head}<p class="muted">${pending ? "Thinking …" : "No answer."}</p></article>`;
+  if (answer.error) return html`<article class="card answer" data-key="a-${run.run_id}">${head}<div class="notice notice-bad"><p>${answer.error}</p></div></article>`;
+  const none = run.method_kind === "p_tuning_v2" && html`<p class="muted small">Its keys and values act in every layer and have no place in the text.</p>`;
+  return html`<article class="card answer" data-key="a-${run.run_id}">${head}${flags}
+    <p class="answer-label">${answer.label} <span class="muted">${percent(answer.probabilities[answer.label])} %</span></p>
+    ${labels(answer, color)}${sentence(answer, color)}${none}
+    ${strip("Probability of each cut (vectors before the text)", answer.cut_probabilities, answer.prompt_before, color, "cut")}
+    ${strip("Weight of each prompt in the pool", answer.pool_weights, null, color, "prompt")}</article>`;
+}
+
+function agreement(answers) {
+  const good = answers.filter((answer) => answer && !answer.error);
+  if (good.length < 2) return "";
+  const votes = new Map();
+  for (const { label } of good) votes.set(label, (votes.get(label) || 0) + 1);
+  const sorted = [...votes].sort((a, b) => b[1] - a[1]);
+  if (sorted.length === 1) return html`<div class="notice notice-good" data-key="agreement"><p>All ${good.length} runs say <strong>${sorted[0][0]}</strong>.</p></div>`;
+  return html`<div class="notice notice-warn" data-key="agreement"><p>The runs disagree: ${sorted.map(([label, n], i) => html`${i > 0 && ", "}${n} say <strong>${label}</strong>`)}.</p></div>`;
+}
+
+function results(task, chosen, state) {
+  if (!state.answers && !state.pending) return html`<div class="card empty" data-key="none"><p class="empty-title">No answer yet</p><p>Type a text or pick an example, then Classify.</p></div>`;
+  const runs = task.runs.filter((run) => chosen.includes(run.run_id));
+  const answers = state.answers || {};
+  return html`<section class="stack" data-key="results" aria-label="Answers" aria-live="polite">${agreement(runs.map((run) => answers[run.run_id]))}
+    <div class="answers">${runs.map((run) => card(run, answers[run.run_id], state.pending))}</div></section>`;
+}
+
+/* ---- view ---- */
+
+function mountTry(element) {
+  const state = { answers: null, pending: false, note: "", error: null };
+  let data = null, asking = 0;
+
+  const task = () => data.tasks.find((one) => one.name === query().get("task")) || data.tasks[0];
+  const chosen = () => {
+    const known = new Set(task().runs.map((run) => run.run_id));
+    const wanted = (query().get("runs") || "").split(",").filter((id) => known.has(id));
+    return wanted.length ? wanted : task().default_run_ids;
+  };
+  const areas = () => [...element.querySelectorAll("[data-text]")];
+  const show = () => patch(element, html`<div class="stack">${form(data, task(), chosen(), state)}${results(task(), chosen(), state)}</div>`);
+  const forget = () => Object.assign(state, { answers: null, pending: false, note: "", error: null });
+
+  function write(texts) {
+    areas().forEach((area, i) => { area.value = texts[i] || ""; });
+  }
+
+  function remember(texts) {
+    const fits = texts.join("").length <= LONGEST_IN_ADDRESS;
+    setQuery({ text: fits ? texts[0] : "", text2: fits ? texts[1] || "" : "" });
+  }
+
+  async function collect(id, mine, end) {
+    let after = 0;
+    for (;;) {
+      const page = await api(`/api/predictions/${id}?wait=1&after=${after}`);
+      if (mine !== asking || !element.isConnected) return;
+      for (const { run_id, body } of page.answers) state.answers[run_id] = body;
+      after = page.cursor;
+      if (page.is_ended) {
+        if (page.error) state.error = { message: page.error, hint: "" };
+        return;
+      }
+      if (Date.now() > end) {
+        state.error = { message: "The predictor has not answered.", hint: "Is a worker running? ./studio up starts one." };
+        return;
+      }
+      if (!page.answers.length) state.note = "Waiting for the predictor; the first answer also loads the backbone.";
+      show();
+    }
+  }
+
+  async function classify() {
+    const texts = areas().map((area) => area.value);
+    const mine = ++asking;
+    forget();
+    if (texts.some((text) => !text.trim())) {
+      state.error = { message: texts.length > 1 ? "Both texts are needed." : "The text is empty.", hint: "Type a sentence or pick an example." };
+      show();
+      return;
+    }
+    remember(texts);
+    Object.assign(state, { answers: {}, pending: true, note: "Asking …" });
+    show();
+    const began = performance.now();
+    try {
+      const { id } = await api("/api/predictions", { method: "POST", body: { texts, run_ids: chosen(), session: sessionKey() } });
+      await collect(id, mine, Date.now() + PATIENCE_MS);
+    } catch (error) {
+      if (mine === asking) state.error = { message: error.message, hint: error.hint || "" };
+    }
+    if (mine !== asking) return;
+    state.pending = false;
+    const n = Object.keys(state.answers).length;
+    state.note = n ? `${n} answer${n > 1 ? "s" : ""} in ${((performance.now() - began) / 1000).toFixed(1)} s` : "";
+    show();
+  }
+
+  element.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    if (button.hasAttribute("data-classify")) classify();
+    if (button.dataset.example) {
+      write(task().examples[Number(button.dataset.example)].segments);
+      classify();
+    }
+  });
+  element.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || !event.target.matches("[data-text]")) return;
+    event.preventDefault();
+    classify();
+  });
+  element.addEventListener("change", (event) => {
+    if (event.target.matches("[data-task]")) {
+      asking += 1;
+      forget();
+      setQuery({ task: event.target.value, runs: "", text: "", text2: "" });
+      show();
+      write(task().examples[0]?.segments || []);
+    }
+    if (event.target.matches("[data-run]")) {
+      const boxes = [...element.querySelectorAll("[data-run]")].filter((one) => one.checked);
+      setQuery({ runs: boxes.map((one) => one.dataset.run).join(",") });
+      show();
+      for (const one of element.querySelectorAll("[data-run]")) one.checked = one.hasAttribute("checked");
+    }
+  });
+
+  async function start() {
+    try {
+      data = await api("/api/playground");
+    } catch (error) {
+      patch(element, html`<div class="notice notice-bad" role="alert"><p><strong>${error.message}</strong> ${error.hint || ""}</p></div>`);
+      return;
+    }
+    if (!data.tasks.length) {
+      patch(element, html`<div class="card empty"><p class="empty-title">No trained run yet</p><p>A run can classify as soon as it has succeeded.</p><a class="btn btn-primary" href="/new">New experiment</a></div>`);
+      return;
+    }
+    show();
+    const text = query().get("text");
+    write(text ? [text, query().get("text2") || ""] : task().examples[0]?.segments || []);
+    if (areas().every((area) => area.value.trim())) classify();
+  }
+
+  start();
+  return () => { asking += 1; };
+}
+
+register("try-it", mountTry);

@@ -1,0 +1,146 @@
+/* Home, and the chip in the bar that tells how many runs go on. */
+
+import { register, api, poll, html, patch, ago, duration, percent } from "./studio.js";
+
+const ACTIVE = ["starting", "running", "stopping"];
+const sum = (states, names) => names.reduce((total, name) => total + (states[name] || 0), 0);
+
+register("queue-chip", (element) => {
+  const timer = poll(async () => {
+    const { states, trainers } = await api("/api/status");
+    const running = sum(states, ACTIVE);
+    const waiting = states.queued || 0;
+    const text = running || waiting
+      ? [running && `${running} running`, waiting && `${waiting} waiting`].filter(Boolean).join(" · ")
+      : "Nothing running";
+    const dot = running ? "dot dot-live" : !trainers && waiting ? "dot dot-warn" : "dot";
+    patch(element, html`<a class="queue-chip" href="/runs" title="${trainers} training
+      worker${trainers === 1 ? "" : "s"}"><span class="${dot}"></span>${text}</a>`);
+    return running || waiting ? 3000 : 8000;
+  }, 4000);
+  return () => timer.stop();
+});
+
+const runName = (run) => html`<span class="nowrap">${swatch(run.method_label)}<a
+  href="/run?run=${run.id}">${run.method_label}</a></span>
+  <span class="muted small">${run.task} · ${seedText(run)}</span>`;
+
+export const seedText = (run) =>
+  run.data_seed ? `seed ${run.init_seed}, data seed ${run.data_seed}` : `seed ${run.init_seed}`;
+
+export const swatch = (label) => {
+  const slug = label.replace(/\s*[(\[].*$/, "").replaceAll("_", "-");
+  return html`<span class="swatch" style="background:var(--method-${slug}, var(--s-muted))"></span>`;
+};
+
+export function progress(run) {
+  const share = run.share_done;
+  const text = run.total_steps ? `${run.last_step} of ${run.total_steps} updates` : run.phase || "starting";
+  return html`<span class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100"
+    aria-valuenow="${Math.round(100 * share)}" aria-label="${text}" title="${text}"><i
+    style="width:${(100 * share).toFixed(1)}%"></i></span>`;
+}
+
+function activeRow(run) {
+  const left = run.seconds_left === null || run.seconds_left === undefined
+    ? run.phase || "starting" : `${duration(run.seconds_left)} left`;
+  return html`<li data-key="${run.id}"><div class="live-name">${runName(run)}</div>
+    <div class="live-bar">${progress(run)}<span class="muted small nowrap">${left}</span></div></li>`;
+}
+
+function activity(view) {
+  const waiting = view.states.queued || 0;
+  if (!view.active.length && !waiting) {
+    return html`<div class="empty"><p class="empty-title">Nothing is running</p>
+      <p>Queue a study; it is trained in the background and survives closing this page.</p></div>`;
+  }
+  const next = view.waiting.slice(0, 4).map((run) => html`<li data-key="${run.id}"><div class="live-name">${runName(run)}</div><div class="live-bar"><span class="muted small">
+    ${run.queue_position ? `number ${run.queue_position} in the queue` : "waiting"}</span></div></li>`);
+  const more = waiting - Math.min(4, view.waiting.length);
+  return html`<ul class="live-list">${view.active.map(activeRow)}${next}</ul>
+    ${more > 0 && html`<p class="muted small more-line"><a href="/runs?state=queued">and ${more} more waiting</a></p>`}`;
+}
+
+function demoNote({ demo, states }) {
+  if (!demo) return "";
+  const done = demo.states.succeeded || 0;
+  const open = sum(demo.states, [...ACTIVE, "queued"]);
+  if (open) {
+    return html`<div class="notice notice-info" data-key="demo">Training a small demo study now, so that no
+      page stays empty: <a href="/runs?study=${demo.id}">${done} of ${demo.num_runs} runs done</a>.
+      Your own runs go first.</div>`;
+  }
+  if (done && done === sum(states, ["succeeded"])) {
+    return html`<div class="notice notice-good" data-key="demo">The demo study is trained:
+      <a href="/compare?study=${demo.id}">compare its methods</a> or <a href="/try">try them on a
+      sentence</a>.</div>`;
+  }
+  return "";
+}
+
+const ROLE = { train: "Trains", predict: "Answers texts" };
+
+function workerRow(worker) {
+  const silent = worker.seconds_silent;
+  const state = worker.state !== "alive" ? ["bad", "lost"]
+    : silent > 15 ? ["warn", `silent for ${duration(silent)}`] : ["good", "alive"];
+  const busy = worker.run_ids.length;
+  return html`<li data-key="${worker.id}"><div><strong>${ROLE[worker.role] || worker.role}</strong>
+    <span class="muted small">${worker.device} · ${worker.host.split(" ")[0]}</span></div>
+    <div class="nowrap"><span class="chip chip-${state[0]}">${state[1]}</span>
+    ${busy > 0 && html`<span class="muted small">${busy} run${busy === 1 ? "" : "s"}</span>`}</div></li>`;
+}
+
+const workers = (list) => list.length
+  ? html`<ul class="plain-list">${list.map(workerRow)}</ul>`
+  : html`<div class="notice notice-warn">No worker is running, so queued runs wait. <code>./studio up</code>
+      starts one.</div>`;
+
+function resultRow(run) {
+  const value = run.dev.accuracy;
+  return html`<tr data-key="${run.id}"><td>${runName(run)}</td>
+    <td class="num"><strong>${percent(value)}</strong></td>
+    <td class="num muted">${ago(run.ended_at)}</td></tr>`;
+}
+
+const results = (rows) => rows.length
+  ? html`<div class="table-scroll"><table class="table"><thead><tr><th>Run</th>
+      <th class="num">Accuracy, dev</th><th class="num">Ended</th></tr></thead>
+      <tbody>${rows.slice(0, 8).map(resultRow)}</tbody></table></div>`
+  : html`<div class="card empty"><p class="empty-title">No results yet</p>
+      <p>They appear here as runs end.</p></div>`;
+
+const failed = (rows) => rows.length > 0 && html`<section class="notice notice-bad" aria-label="Failed runs">
+  <strong>${rows.length} run${rows.length === 1 ? "" : "s"} failed</strong><ul class="tight">
+  ${rows.slice(0, 4).map((run) => html`<li><a href="/run?run=${run.id}">${run.slug} ${run.method_label}</a>:
+  ${run.exit_detail || run.exit_kind}</li>`)}</ul></section>`;
+
+register("home", (element) => {
+  const timer = poll(async () => {
+    const view = await api("/api/home");
+    patch(element, html`<div class="stack">${demoNote(view)}${failed(view.attention)}
+      <div class="grid-2">
+        <section class="stack" aria-labelledby="now-title">
+          <div class="card"><div class="section-head"><h2 id="now-title">Running and waiting</h2>
+          <a href="/runs">All runs</a></div>${activity(view)}</div>
+          <div><div class="section-head"><h2>Latest results</h2><a href="/compare">Compare</a></div>
+          ${results(view.finished)}</div>
+        </section>
+        <section class="stack">
+          <div class="card"><div class="section-head"><h2>Workers</h2></div>${workers(view.workers)}</div>
+          <div class="card"><div class="section-head"><h2>Studies</h2></div>${studies(view.studies)}</div>
+        </section>
+      </div></div>`);
+    return view.active.length || view.states.queued ? 2000 : 5000;
+  }, 3000);
+  return () => timer.stop();
+});
+
+function studies(rows) {
+  if (!rows.length) return html`<p class="muted">None yet.</p>`;
+  return html`<ul class="plain-list">${rows.slice(0, 6).map((study) => html`<li data-key="${study.id}">
+    <div class="cut"><a href="/runs?study=${study.id}">${study.name}</a></div>
+    <div class="nowrap muted small">${study.states.succeeded || 0} of ${study.num_runs} done</div></li>`)}</ul>`;
+}
+
+

@@ -1,0 +1,183 @@
+"""Home, New experiment and Runs in a real browser, against a real server process, no worker."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from core.settings import Settings
+from core.store.session import Store
+from tests.small_studies import full_house, new_store
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 120
+NARROW = {"width": 390, "height": 800}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server process over a filled home folder."""
+
+    address: str
+    store: Store
+    ids: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    home = tmp_path_factory.mktemp("pages")
+    settings = Settings(home=home)
+    store = new_store(settings)
+    ids = full_house(store, settings)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    address = f"http://127.0.0.1:{port}"
+    environment = os.environ | {"STUDIO_HOME": str(home), "STUDIO_DEMO": "false"}
+    with (home / "server.log").open("w", encoding="utf-8") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "app", "--port", str(port)],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            _wait_for(address, server)
+            yield Site(address, store, ids)
+        finally:
+            server.terminate()
+            server.wait(20)
+            store.close()
+
+
+def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{address}/healthz", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail("the server did not answer")
+
+
+def test_two_clicks_from_home_to_a_queued_study(site: Site, page: Page) -> None:
+    page.goto(site.address)
+    expect(page.get_by_text("Position or vectors?")).to_be_visible()
+    page.get_by_role("link", name=re.compile("Run your own")).click()
+    page.get_by_role("button", name="Queue 4 runs").click()
+    page.wait_for_url("**/runs?study=*")
+    expect(
+        page.get_by_role("heading", name="prompt_tuning and adap_ins_pos on desk")
+    ).to_be_visible()
+    expect(page.locator(".state-queued")).to_have_count(2)
+
+
+def test_a_problem_stands_at_its_field_and_goes_when_mended(site: Site, page: Page) -> None:
+    page.goto(f"{site.address}/new")
+    batch = page.get_by_label("Batch size")
+    batch.fill("0")
+    note = page.locator("#field-training-batch-size .studio-field-error")
+    expect(note).to_have_text(re.compile("greater than or equal to 1, got 0"))
+    expect(page.get_by_role("button", name="Queue runs")).to_be_disabled()
+    batch.fill("8")
+    expect(note).to_have_count(0)
+    expect(page.get_by_role("button", name="Queue 4 runs")).to_be_enabled()
+
+
+def test_the_draft_survives_a_reload_and_starts_over_on_request(site: Site, page: Page) -> None:
+    page.goto(f"{site.address}/new")
+    page.locator("#field-seeds-init textarea").fill("0-2")
+    expect(page.get_by_role("button", name="Queue 6 runs")).to_be_visible()
+    page.wait_for_function("Object.keys(localStorage).some((key) => key.includes('studio-draft'))")
+    page.reload()
+    expect(page.get_by_role("button", name="Queue 6 runs")).to_be_visible()
+    expect(page.locator("#field-seeds-init textarea")).to_have_value("0-2")
+    page.get_by_role("button", name="Start over").click()
+    expect(page.get_by_role("button", name="Queue 4 runs")).to_be_visible()
+
+
+def test_a_pasted_recipe_fills_the_form_or_tells_its_problems(site: Site, page: Page) -> None:
+    page.goto(f"{site.address}/new")
+    page.get_by_role("tab", name="Recipe as YAML").click()
+    text = page.get_by_label("Recipe", exact=True)
+    text.fill("name: pasted\ntasks: [desk]\nmethods: [adap_pos]\nspeed: 3\n")
+    page.get_by_role("button", name="Load into the form").click()
+    expect(page.get_by_text("unknown key; remove it or correct its spelling")).to_be_visible()
+    text.fill("name: pasted\ntasks: [desk]\nmethods: [adap_pos]\nseeds: {init: [0, 1, 2]}\n")
+    page.get_by_role("button", name="Load into the form").click()
+    expect(page.get_by_role("button", name="Queue 3 runs")).to_be_visible()
+    expect(page.get_by_label("Name of the study")).to_have_value("pasted")
+
+
+def test_a_run_is_cloned_into_the_form(site: Site, page: Page) -> None:
+    page.goto(f"{site.address}/new?clone={site.ids['running']}")
+    expect(page.get_by_label("Name of the study")).to_have_value(re.compile(r"copy of S2-6"))
+    expect(page.get_by_role("button", name="Queue 1 run", exact=True)).to_be_visible()
+
+
+def test_seeds_unfold_and_filters_live_in_the_address(site: Site, page: Page) -> None:
+    page.goto(f"{site.address}/runs?study={site.ids['demo']}")
+    expect(page.get_by_text("89.0")).to_be_visible()
+    expect(page.get_by_text("± 1.4").last).to_be_visible()
+    page.get_by_role("button", name=re.compile("Show the 2 seeds of adap_ins_pos")).click()
+    expect(page.get_by_role("link", name="S1-5")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("link", name="S1-5")).to_be_visible()
+    page.get_by_label("Study").select_option("")
+    page.get_by_label("State").select_option("failed")
+    expect(page.locator(".study")).to_have_count(1)
+    assert "state=failed" in page.url
+    page.get_by_label("Search").fill("no such run")
+    expect(page.get_by_text("No run fits these filters")).to_be_visible()
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".study")).not_to_have_count(0)
+
+
+def test_a_waiting_run_is_cancelled_and_queued_again(site: Site, page: Page) -> None:
+    page.goto(f"{site.address}/runs?study={site.ids['waiting']}")
+    page.get_by_role("button", name=re.compile("Show the 2 seeds")).click()
+    page.get_by_role("button", name="Cancel S3-1", exact=True).click()
+    expect(page.locator(".seed-row .state-cancelled")).to_have_count(1)
+    page.get_by_role("button", name="Retry S3-1", exact=True).click()
+    expect(page.locator(".seed-row .state-cancelled")).to_have_count(0)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("route", ["", "new", "runs"])
+def test_a_telephone_needs_no_sideways_scroll(
+    site: Site, page: Page, route: str, theme: str
+) -> None:
+    page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    page.goto(f"{site.address}/{route}?__theme={theme}")
+    expect(page.locator(".topbar [aria-current=page]")).to_be_visible()
+    if route != "new":
+        expect(page.get_by_text("Position or vectors?").last).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+    assert page.evaluate("document.body.classList.contains('dark')") is (theme == "dark")
+
+
+def test_the_keyboard_reaches_everything_and_focus_is_seen(site: Site, page: Page) -> None:
+    page.goto(site.address)
+    expect(page.get_by_text("Position or vectors?")).to_be_visible()
+    reached: list[str] = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.textContent.trim().slice(0, 20)"))
+        width = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+        assert width != "0px", reached[-1]
+    assert {"Home", "New experiment", "Runs", "Compare", "Try it"} <= set(reached)
