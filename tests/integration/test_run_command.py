@@ -1,0 +1,136 @@
+"""``studio run`` and ``studio predict`` with real processes: the whole way without a browser."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from core.errors import StoreError
+from core.states import RunState
+from core.store import queries
+from core.store.session import Store
+from tests.live_studio import command, environment, is_gone, live_studio, wait_for
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "tasks": ["desk"],
+    "methods": ["linear_probe", "adap_pos"],
+    "regimes": [{"kind": "full_data", "max_train": 64}],
+    "seeds": {"init": [0, 1]},
+    "training": {"max_updates": 4, "max_tokens": 16, "evaluations": 2},
+}
+
+
+def write_recipe(home: Path, **changes: Any) -> Path:
+    path = home / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**SMALL, **changes}))
+    return path
+
+
+def studio(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), env=environment(home), capture_output=True, text=True, timeout=280
+    )
+
+
+def states(home: Path) -> list[RunState]:
+    with Store(f"sqlite:///{home / 'studio.sqlite3'}").read() as session:
+        return [row.state for row in queries.runs_table(session).rows]
+
+
+def test_a_recipe_is_trained_and_then_asked(home: Path) -> None:
+    done = studio(home, "run", str(write_recipe(home)))
+    assert done.returncode == 0, done.stderr
+    assert "Results on test" in done.stdout
+    assert "mean ± std" in done.stdout
+    assert "4 of 4 runs succeeded" in done.stdout
+    assert "succeeded, dev accuracy" in done.stderr
+    asked = studio(home, "predict", "I was charged twice.")
+    assert asked.returncode == 0, asked.stderr
+    assert "linear_probe" in asked.stdout
+    assert "charged" in asked.stdout
+
+
+def test_it_trains_through_a_living_studio(home: Path) -> None:
+    with live_studio(home) as running:
+        one = write_recipe(home, methods=["linear_probe"], seeds={"init": [0]})
+        done = studio(home, "run", str(one))
+        assert done.returncode == 0, done.stderr
+        assert running.url in done.stderr
+        assert "mean ± std" not in done.stdout
+        assert running.process.poll() is None
+
+
+def test_an_interrupted_study_stays_queued(home: Path) -> None:
+    long = {"training": {"max_updates": 20_000, "max_tokens": 16, "evaluations": 1}}
+    process = subprocess.Popen(
+        command("run", str(write_recipe(home, **long))),
+        env=environment(home),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert wait_for(lambda: RunState.RUNNING in known_states(home), 120)
+        everyone = psutil.Process(process.pid).children(recursive=True)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=30)[1]
+        assert time.monotonic() - began < 8
+    finally:
+        process.terminate()
+        process.communicate()
+    assert process.returncode == 130
+    assert "stay queued" in said
+    assert [child for child in everyone if not is_gone(child)] == []
+    assert set(states(home)) == {RunState.QUEUED}
+
+
+def known_states(home: Path) -> list[RunState]:
+    """States of all runs; none while the tables are still being made."""
+    try:
+        return states(home) if (home / "studio.sqlite3").exists() else []
+    except StoreError:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"methods": ["prompt_tuning", "no_such"], "training": {"batch_size": 0, "lr": 1}},
+            ["methods.1", "no_such", "training.batch_size", "training.lr", "unknown key"],
+        ),
+        ({"methods": []}, ["methods", "at least one"]),
+        ({"tasks": ["cb"]}, ["tasks.0", "no files", "--data"]),
+        ({"backbones": [{"hub": "someone/model"}]}, ["backbones.0", "someone/model"]),
+        ({"backbones": [{"path": "/no/such/folder"}]}, ["backbones.0", "/no/such/folder"]),
+    ],
+    ids=["several", "no methods", "no files", "hub while offline", "no folder"],
+)
+def test_bad_input_is_told_at_its_field_and_queues_nothing(
+    home: Path, changes: dict[str, Any], words: list[str]
+) -> None:
+    done = studio(home, "run", str(write_recipe(home, **changes)))
+    assert done.returncode == 2
+    for word in words:
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (home / "studio.sqlite3").exists()
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"), [(["  "], "empty"), (["a", "b", "c"], "one or two"), (["a"], "studio")]
+)
+def test_a_question_without_an_answer_is_refused(home: Path, texts: list[str], words: str) -> None:
+    done = studio(home, "predict", *texts)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
