@@ -213,7 +213,7 @@ def _show_methods(recipe: Recipe, values: Values) -> None:
         shown = method.model_dump(mode="json")
         if "num_virtual_tokens" in shown:
             values["num_virtual_tokens"] = shown["num_virtual_tokens"]
-        rates = method.DEFAULT_RATES.model_dump()
+        rates = method.default_rates.model_dump()
         for path, value in _flat(shown, f"method.{method.kind}.").items():
             if path in values:
                 is_default = "learning_rates" in path and rates.get(last_part(path)) == value

@@ -114,6 +114,11 @@ class MethodConfig(Part):
         return self.kind
 
     @property
+    def default_rates(self) -> LearningRates:
+        """Learning rates where the recipe gives none, for these settings."""
+        return self.DEFAULT_RATES
+
+    @property
     def prompt_length(self) -> int:
         """Vectors that the method puts into the input sequence, a count."""
         return 0
@@ -133,7 +138,7 @@ class MethodConfig(Part):
 
     def resolved(self) -> MethodConfig:
         """Return the same method with every learning rate filled in."""
-        rates = self.learning_rates.over(self.DEFAULT_RATES)
+        rates = self.learning_rates.over(self.default_rates)
         return self.model_copy(update={"learning_rates": rates})
 
 

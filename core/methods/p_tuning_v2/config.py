@@ -25,7 +25,7 @@ class Config(MethodConfig):
     DEFAULT_RATES: ClassVar[LearningRates] = LearningRates(prompt=1e-2, head=1e-2)
     SEARCH: ClassVar[tuple[Search, ...]] = (
         Search(
-            "learning_rates.prompt", (3e-3, 5e-3, 1e-2, 3e-2), "arXiv 2110.07602's scripts, widened"
+            "learning_rates.prompt", (1e-3, 3e-3, 1e-2, 3e-2), "arXiv 2110.07602's scripts, widened"
         ),
         Search("learning_rates.head", (3e-3, 1e-2), "as for the linear probe"),
     )
@@ -55,6 +55,14 @@ class Config(MethodConfig):
     @override
     def label(self) -> str:
         return "p_tuning_v2 (MLP)" if self.prefix_projection else "p_tuning_v2"
+
+    @property
+    @override
+    def default_rates(self) -> LearningRates:
+        # Each update of the MLP moves all keys and values at once.
+        return (
+            LearningRates(prompt=1e-3, head=1e-2) if self.prefix_projection else self.DEFAULT_RATES
+        )
 
     @override
     def describe(self) -> str:
