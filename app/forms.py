@@ -160,7 +160,7 @@ def _rate_field(field: FormField, default: float) -> FormField:
     return replace(
         field,
         title=f"Learning rate, {field.title.lower()}",
-        help=f"{field.help} Empty: {default:g}.",
+        help=f"{field.help} Empty: {default:g} at the other defaults.",
     )
 
 

@@ -95,8 +95,26 @@ class Recipe(Part):
     )
 
     @model_validator(mode="after")
+    def _no_repeats(self) -> Recipe:
+        lists: dict[str, tuple[object, ...]] = {
+            "tasks": tuple(task.name for task in self.tasks),
+            "methods": tuple(method.resolved() for method in self.methods),
+            "backbones": self.backbones,
+            "regimes": self.regimes,
+            "seeds.data": self.seeds.data,
+            "seeds.init": self.seeds.init,
+        }
+        repeated = [name for name, entries in lists.items() if len(set(entries)) < len(entries)]
+        if repeated:
+            raise ValueError(f"the same entry stands twice in {', '.join(repeated)}")
+        return self
+
+    @model_validator(mode="after")
     def _not_too_many(self) -> Recipe:
         count = self.num_final_runs
+        if self.tuning.protocol == "tuned":
+            seeds = len(self.seeds.data) * len(self.seeds.init)
+            count += count // seeds * self.tuning.trials
         if count > MAX_RUNS:
             raise ValueError(f"{count} runs are more than the {MAX_RUNS} a study may have")
         return self

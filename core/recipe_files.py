@@ -28,6 +28,8 @@ def _problem(error: Any) -> ConfigError:
         known = METHODS if "methods" in error["loc"] or "method" in error["loc"] else REGIMES
         names = sorted([*known, *(ALIASES if known is METHODS else ())])
         message = f"unknown kind '{error['ctx']['tag']}'; known: {', '.join(names)}"
+    elif error["type"] == "tuple_type":
+        message = "must be a list; write it as [entry, entry] or one entry a line after '- '"
     elif error["type"] == "too_short":
         message = "at least one entry is needed"
     elif "input" in error and error["type"] not in ("missing", "value_error"):
@@ -68,6 +70,8 @@ def parse_recipe_text(text: str) -> Recipe:
     """Check a recipe given as YAML or JSON text; see ``parse_recipe``."""
     try:
         content = yaml.safe_load(text)
+    except (ValueError, RecursionError) as error:
+        raise RecipeErrors([ConfigError(f"not a readable recipe: {error}")]) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -98,4 +102,6 @@ def load_recipe(reference: str) -> Recipe:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise RecipeErrors([ConfigError(f"{path} is not UTF-8 text")]) from error
+    except OSError as error:
+        raise RecipeErrors([ConfigError(f"{path} cannot be read: {error.strerror}")]) from error
     return parse_recipe_text(text)

@@ -24,8 +24,9 @@ def _method_from_text(value: object) -> object:
     """Accept a kind or one of the paper's names in place of a mapping."""
     if isinstance(value, str):
         return dict(ALIASES.get(value, {"kind": value}))
-    if isinstance(value, Mapping) and value.get("kind") in ALIASES:
-        return {**ALIASES[str(value["kind"])], **{k: v for k, v in value.items() if k != "kind"}}
+    if isinstance(value, Mapping) and isinstance(value.get("kind"), str):
+        rest = {key: entry for key, entry in value.items() if key != "kind"}
+        return {**ALIASES.get(value["kind"], {"kind": value["kind"]}), **rest}
     return value
 
 

@@ -45,7 +45,6 @@ class Outcome(StrEnum):
     CRASHED = "crashed"
     LOST = "lost"
     OUT_OF_MEMORY = "out_of_memory"
-    SUPERSEDED = "superseded"
 
 
 class StopKind(StrEnum):

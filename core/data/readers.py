@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.data.examples import Example, normalised
 from core.errors import DataError
@@ -14,7 +14,18 @@ from core.tasks import TaskSpec
 
 LONGEST_TEXT = 100_000
 MOST_LABELS = 256
-Row = Mapping[str, Any]
+
+
+class Row(NamedTuple):
+    """One JSON object and where it stands.
+
+    Attributes:
+        line: Number of the line in its file, from 1.
+        fields: The object.
+    """
+
+    line: int
+    fields: Mapping[str, Any]
 
 
 def file_digest(path: Path) -> str:
@@ -50,7 +61,7 @@ def read_rows(path: Path) -> list[Row]:
             ) from error
         if not isinstance(row, dict):
             raise DataError(f"{path.name}, line {number}: not a JSON object.")
-        rows.append(row)
+        rows.append(Row(number, row))
     if not rows:
         raise DataError(f"{path.name} holds no examples.", hint="Check the file.")
     return rows
@@ -71,7 +82,8 @@ def labels_of(rows: Sequence[Row], spec: TaskSpec, path: Path) -> tuple[str, ...
     """
     if spec.labels:
         return spec.labels
-    found = {raw_label(row[spec.label_field]) for row in rows if spec.label_field in row}
+    field = spec.label_field
+    found = {raw_label(row.fields[field]) for row in rows if row.fields.get(field) is not None}
     if len(found) < 2:
         what = f"only label '{next(iter(found))}'" if found else "no label"
         raise DataError(
@@ -88,11 +100,16 @@ def labels_of(rows: Sequence[Row], spec: TaskSpec, path: Path) -> tuple[str, ...
 
 
 def _field(row: Row, name: str, place: str) -> object:
-    if name not in row:
+    if name not in row.fields:
         raise DataError(
-            f"{place}: no field '{name}'; the line has {', '.join(sorted(row)) or 'none'}."
+            f"{place}: no field '{name}'; the line has {', '.join(sorted(row.fields)) or 'none'}."
         )
-    return row[name]
+    value = row.fields[name]
+    if value is None or isinstance(value, (list, dict)):
+        raise DataError(
+            f"{place}: field '{name}' is {json.dumps(value)[:60]}, neither text nor number."
+        )
+    return value
 
 
 def to_examples(
@@ -105,8 +122,8 @@ def to_examples(
     """
     index = {label: number for number, label in enumerate(labels)}
     examples: list[Example] = []
-    for number, row in enumerate(rows, start=1):
-        place = f"{path.name}, line {number}"
+    for row in rows:
+        place = f"{path.name}, line {row.line}"
         texts = {name: str(_field(row, name, place)) for name in spec.text_fields}
         for name, text in texts.items():
             if not text.strip():
@@ -124,8 +141,7 @@ def to_examples(
                 hint="Does the file belong to this task?",
             )
         segments = tuple(template.format_map(texts) for template in spec.segments)
-        group = str(row.get(spec.group_field, "")) if spec.group_field else ""
-        examples.append(
-            Example(segments, index[label], normalised(group or "\x1f".join(texts.values())))
-        )
+        group = str(_field(row, spec.group_field, place)) if spec.group_field else ""
+        key = normalised(group or "\x1f".join(texts.values()))
+        examples.append(Example(segments, index[label], key))
     return tuple(examples)

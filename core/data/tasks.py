@@ -78,7 +78,7 @@ def spec_of(choice: TaskChoice, folder: Path) -> TaskSpec:
         return TASKS[choice.name]
     fields = choice.text_fields
     if not fields:
-        first = read_rows(_required(folder, "train", choice.name))[0]
+        first = read_rows(_required(folder, "train", choice.name))[0].fields
         found = [names for names in KNOWN_FIELDS if all(name in first for name in names)]
         if not found:
             raise DataError(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 ParameterGroup = Literal["prompt", "selector", "head", "backbone"]
 GROUPS: tuple[ParameterGroup, ...] = ("prompt", "selector", "head", "backbone")
@@ -122,6 +122,14 @@ class MethodConfig(Part):
     def prompt_length(self) -> int:
         """Vectors that the method puts into the input sequence, a count."""
         return 0
+
+    @model_validator(mode="after")
+    def _rates_have_tensors(self) -> MethodConfig:
+        given = self.learning_rates.model_dump(exclude_none=True)
+        useless = [name for name in given if getattr(self.DEFAULT_RATES, name) is None]
+        if useless:
+            raise ValueError(f"learning_rates: {self.kind} trains no {' and no '.join(useless)}")
+        return self
 
     def describe(self) -> str:
         """Say in one sentence what the method does with these settings."""

@@ -86,6 +86,7 @@ def prepare(member: Member, warm: WarmBackbone, data_folders: Sequence[Path]) ->
     Raises:
         StudioError: If the run cannot start; the message says why.
     """
+    wall, cpu = time.perf_counter(), time.process_time()
     config = member.config
     training, backbone = config.training, warm.backbone
     require_room(backbone.facts, training.max_tokens, config.method.prompt_length)
@@ -105,6 +106,9 @@ def prepare(member: Member, warm: WarmBackbone, data_folders: Sequence[Path]) ->
         _resume(run, member.resume_from)
     run.feature("train")
     run.pooled("train")
+    # Cached features are part of what a run costs.
+    run.progress.seconds += time.perf_counter() - wall
+    run.progress.cpu_seconds += time.process_time() - cpu
     return run
 
 

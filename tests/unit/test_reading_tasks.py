@@ -78,6 +78,10 @@ def test_booleans_and_word_templates_of_wic_are_read(tmp_path: Path) -> None:
         (b'{"text": "x", "label": NaN}', "line 2: not valid JSON"),
         (b'{"text": "  ", "label": "a"}', "line 2: field 'text' is empty"),
         (b'{"text": "x"}', "line 2: no field 'label'; the line has text"),
+        (b'{"text": null, "label": "a"}', "line 2: field 'text' is null"),
+        (b'{"text": ["x"], "label": "a"}', "neither text nor number"),
+        (b'{"text": "x", "label": null}', "line 2: field 'label' is null"),
+        (b'\n{"text": "x"}', "line 3: no field 'label'"),
         (b'{"text": "x", "label": "zz"}', "line 2: label 'zz' is none of a, b"),
     ],
 )
@@ -102,6 +106,12 @@ def test_a_relative_folder_is_found_in_a_data_folder(tmp_path: Path) -> None:
     own_folder(tmp_path / "mine")
     choice = TaskChoice(name="mine", folder="mine")
     assert locate(choice, [tmp_path / "elsewhere", tmp_path]) == tmp_path / "mine"
+
+
+def test_a_misspelt_group_field_is_refused(tmp_path: Path) -> None:
+    choice = own_folder(tmp_path).model_copy(update={"group_field": "grup"})
+    with pytest.raises(DataError, match="no field 'grup'"):
+        read_task(choice)
 
 
 def test_one_label_only_is_refused(tmp_path: Path) -> None:

@@ -138,3 +138,41 @@ def test_methods_that_change_the_backbone_train_alone() -> None:
     fine_tuning, prompt = parse_recipe({**SMALL, "methods": ["fine_tuning", "adap_pos"]}).runs()
     assert group_key(fine_tuning, "run1") != group_key(fine_tuning, "run2")
     assert group_key(prompt, "run1") == group_key(prompt, "run2")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: 2024-99-99",
+        "[" * 5000,
+        "name: x\ntasks: [desk]\nmethods: [{kind: [1]}]",
+        "tasks: desk",
+    ],
+    ids=["date", "depth", "list as kind", "text as list"],
+)
+def test_hostile_yaml_is_a_problem_and_never_a_crash(text: str) -> None:
+    with pytest.raises(RecipeErrors):
+        parse_recipe_text(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"methods": ["adap_pos", "adap_pos"]}, "methods"),
+        ({"seeds": {"init": [1, 1]}}, "seeds.init"),
+        ({"tasks": ["desk", {"name": "desk", "folder": "elsewhere"}]}, "tasks"),
+    ],
+)
+def test_an_entry_that_stands_twice_is_refused(change: dict[str, object], place: str) -> None:
+    assert f"twice in {place}" in problems({**SMALL, **change})[""]
+
+
+def test_rates_of_tensors_that_a_method_lacks_are_refused() -> None:
+    method = {"kind": "linear_probe", "learning_rates": {"prompt": 0.1}}
+    assert "trains no prompt" in problems({**SMALL, "methods": [method]})["methods.0"]
+
+
+def test_trials_count_against_the_limit_of_runs() -> None:
+    wide = {"seeds": {"init": list(range(100))}, "tuning": {"protocol": "tuned", "trials": 64}}
+    grid = {"regimes": [{"kind": "few_shot", "k": k} for k in range(1, 20)]}
+    assert "more than the 2000" in problems({**SMALL, **wide, **grid})[""]

@@ -37,8 +37,8 @@ class Config(RegimeConfig):
             members = [i for i in range(len(labels)) if labels[i] == label]
             if len(members) < self.k:
                 raise DataError(
-                    f"few_shot needs k = {self.k} examples of each label, but label {label} has "
-                    f"only {len(members)} in train.",
+                    f"few_shot needs k = {self.k} examples of each label, but class number "
+                    f"{label + 1} has only {len(members)} in train.",
                     hint="Choose a smaller k.",
                 )
             chosen += ranked(members, keys, data_seed, "few_shot")[: self.k]
