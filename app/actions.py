@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.stored_config import read_config
 from core import queue
 from core.backbones.facts import facts, require_room, weights_folder
 from core.backbones.spec import BACKBONES, BackboneChoice
 from core.data.tasks import read_task, resolve
 from core.errors import BackboneError, ConfigError, DataError, RecipeErrors, StudioError
 from core.methods import BackboneFacts
-from core.recipe import Recipe, RunConfig
+from core.recipe import Recipe
 from core.recipe_files import load_recipe, parse_recipe
 from core.recipe_parts import Seeds, TaskChoice
 from core.settings import Settings, get_settings
@@ -84,6 +85,13 @@ def prepare_recipe(recipe: Recipe, settings: Settings) -> Recipe:
     if problems:
         raise RecipeErrors(problems)
     return recipe.model_copy(update={"tasks": tuple(tasks)})
+
+
+def task_problems(recipe: Recipe, settings: Settings) -> list[ConfigError]:
+    """Find what is wrong with the files of a recipe's tasks; fast, and asks no hub."""
+    problems: list[ConfigError] = []
+    _check_tasks(recipe, settings.data_folders, problems)
+    return problems
 
 
 def _check_tasks(
@@ -208,10 +216,11 @@ def clone_recipe(store: Store, run_id: str) -> Recipe:
 
     Raises:
         NotFound: If there is no such run.
+        ConfigError: If this version cannot read its config.
     """
     with store.read() as session:
         view = queries.run_view(session, run_id)
-    config = RunConfig.model_validate_json(view.config)
+    config = read_config(view.config, view.row.slug)
     task = config.task.model_copy(update={"data_version": ""})
     return Recipe(
         name=f"{view.study.name} (copy of {view.row.slug})"[:120],
@@ -226,7 +235,7 @@ def clone_recipe(store: Store, run_id: str) -> Recipe:
 
 
 def clone_study(store: Store, study_id: str) -> Recipe:
-    """Return the recipe of a study with a new name.
+    """Return the recipe of a study with a new name, for the data as they are now.
 
     Raises:
         NotFound: If there is no such study.
@@ -234,7 +243,8 @@ def clone_study(store: Store, study_id: str) -> Recipe:
     with store.read() as session:
         view = queries.study_overview(session, study_id)
     recipe = parse_recipe(json.loads(view.recipe))
-    return recipe.model_copy(update={"name": f"{recipe.name} (copy)"[:120]})
+    tasks = tuple(task.model_copy(update={"data_version": ""}) for task in recipe.tasks)
+    return recipe.model_copy(update={"name": f"{recipe.name} (copy)"[:120], "tasks": tasks})
 
 
 def seed_demo_study(store: Store) -> studies.CreatedStudy | None:
@@ -270,4 +280,5 @@ __all__ = [
     "retry_study",
     "seed_demo_study",
     "submit_recipe",
+    "task_problems",
 ]

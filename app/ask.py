@@ -23,6 +23,7 @@ from core.settings import Settings, get_settings
 from core.store import predictions, queries
 from core.store.migrate import require_head
 from core.store.session import Store
+from core.texts import check_texts
 
 ANSWERED, NO_ANSWER, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 LONGEST_WAIT_SECONDS = 90.0
@@ -57,18 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StudioError as error:
         notes.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return BAD_INPUT
-
-
-def check_texts(texts: Sequence[str]) -> None:
-    """Refuse empty texts, and more than a task can have.
-
-    Raises:
-        InputError: With what to do.
-    """
-    if len(texts) > 2:
-        raise InputError(f"An input has one or two texts, not {len(texts)}.", hint="Quote them.")
-    if not all(text.strip() for text in texts):
-        raise InputError("The text is empty.", hint="Give a sentence in quotes.")
 
 
 def choose_runs(store: Store, settings: Settings, wanted: Sequence[str]) -> dict[str, str]:

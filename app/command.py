@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configure_logging(settings.log_format)
     notes = Console(stderr=True)
     try:
-        recipe = prepare_recipe(load_recipe(reference), settings)
+        recipe = load_recipe(reference)
+        # Only a check before anything is started: a study keeps the recipe as it was written.
+        prepare_recipe(recipe, settings)
         open_home(settings)
         with stop_on_signals() as stop:
             return train(recipe, settings, stop, notes)

@@ -10,15 +10,15 @@ from typing import Any
 import plotly.graph_objects as go
 from sqlalchemy.orm import Session
 
-from core.errors import NotFound
 from core.metrics import METRICS, TITLES
 from core.metrics.flags import FLAGS
 from core.plots import DRAW, accuracy_parameters, comparison_bars, learning_curve
 from core.states import RunState
 from core.statistics.export import caption
 from core.statistics.paired import PairedDifference, holm, paired_difference, what_n_can_show
-from core.statistics.table import Cell, Column, Row, Table, build_table
+from core.statistics.table import Cell, Column, Row, Table, build_table, column_title
 from core.store import queries, scalars
+from core.store.query_rows import find_study, study_rows
 from core.store.views import ComparisonRow, RunFilters, StudyRow
 
 MAX_STUDIES = 200
@@ -50,7 +50,7 @@ class Comparison:
     """A question with its answer.
 
     Attributes:
-        all_studies: Studies to choose from, newest first.
+        all_studies: Studies to choose from: the newest first, older chosen ones after them.
         studies: Chosen ones.
         tasks: Tasks of the chosen studies.
         metrics: Metrics that their results hold.
@@ -72,8 +72,9 @@ def compare(session: Session, question: Question) -> Comparison:
     Raises:
         NotFound: If a study of the question does not exist.
     """
-    known = queries.studies(session, limit=MAX_STUDIES)
-    chosen = _chosen(known, question.studies)
+    newest = queries.studies(session, limit=MAX_STUDIES)
+    chosen = _chosen(session, newest, question.studies)
+    known = list({study.id: study for study in (*newest, *chosen)}.values())
     rows: list[ComparisonRow] = []
     if chosen:
         ids = tuple(study.id for study in chosen)
@@ -88,16 +89,15 @@ def compare(session: Session, question: Question) -> Comparison:
     return Comparison(tuple(known), chosen, tasks, metrics, table, baseline)
 
 
-def _chosen(known: Sequence[StudyRow], wanted: Sequence[str]) -> tuple[StudyRow, ...]:
+def _chosen(
+    session: Session, newest: Sequence[StudyRow], wanted: Sequence[str]
+) -> tuple[StudyRow, ...]:
     if wanted:
-        by_name = {name: study for study in known for name in (study.id, study.slug)}
-        missing = [name for name in wanted if name not in by_name]
-        if missing:
-            raise NotFound(f"There is no study {missing[0]}.", hint="Choose one from the list.")
-        return tuple({by_name[name].id: by_name[name] for name in wanted}.values())
-    with_results = [study for study in known if study.states.get(RunState.SUCCEEDED)]
+        found = {study.id: study for study in (find_study(session, name) for name in wanted)}
+        return tuple(study_rows(session, list(found.values())))
+    with_results = [study for study in newest if study.states.get(RunState.SUCCEEDED)]
     own = [study for study in with_results if not study.is_demo]
-    return tuple((own or with_results or list(known))[:1])
+    return tuple((own or with_results or list(newest))[:1])
 
 
 def _metrics(rows: Sequence[ComparisonRow]) -> tuple[str, ...]:
@@ -112,14 +112,6 @@ def _split(wanted: str, studies: Sequence[StudyRow]) -> str:
 
 def _usual_baseline(labels: Sequence[str]) -> str:
     return "prompt_tuning" if "prompt_tuning" in labels else next(iter(labels), "")
-
-
-def column_title(column: Column, columns: Sequence[Column]) -> str:
-    """Name a column by what differs between the columns; the task always."""
-    parts = [column.task]
-    parts += [column.regime] if len({c.regime for c in columns}) > 1 else []
-    parts += [column.backbone] if len({c.backbone for c in columns}) > 1 else []
-    return ", ".join(parts)
 
 
 def body(comparison: Comparison) -> dict[str, Any]:
@@ -220,6 +212,11 @@ def _warnings(comparison: Comparison) -> list[str]:
     if any(cell.waiting for cell in cells):
         waiting = sum(cell.waiting for cell in cells)
         found.append(f"{waiting} runs have not ended; their cells will change.")
+    if any(column.is_paper_practice for column in table.columns):
+        found.append(
+            "Paper practice: checkpoints are chosen on the reported split itself, so these numbers "
+            "are too good to be set beside numbers of runs that chose on dev."
+        )
     protocols = {study.protocol for study in comparison.studies}
     if protocols == {"fixed"}:
         found.append("Settings are as written (protocol fixed), not tuned with equal effort.")

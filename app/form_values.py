@@ -24,7 +24,7 @@ def recipe_from_values(values: Mapping[str, Any]) -> Recipe:
     content: dict[str, Any] = {
         "name": (values.get("name") or "").strip() or _auto_name(values),
         "question": values.get("question") or "",
-        "tasks": [*(values.get("tasks") or ()), *_own_task(values)],
+        "tasks": [*(values.get("tasks") or ()), *_own_task(values, problems)],
         "methods": methods,
         "backbones": _backbones(values),
         "regimes": _regimes(values, problems),
@@ -40,6 +40,9 @@ def recipe_from_values(values: Mapping[str, Any]) -> Recipe:
         recipe = parse_recipe(content)
     except RecipeErrors as error:
         told = {problem.field for problem in problems}
+        # An unreadable k leaves no regime, which is no second mistake; the same with tasks.
+        told |= {"regimes"} if "few_shot.k" in told else set()
+        told |= {"tasks"} if "own.name" in told else set()
         more = [problem for problem in error.problems if problem.field not in told]
         raise RecipeErrors([*problems, *more]) from error
     if problems:
@@ -86,9 +89,12 @@ def _method_entry(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return entry
 
 
-def _own_task(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _own_task(values: Mapping[str, Any], problems: list[ConfigError]) -> list[dict[str, Any]]:
     own = _section(values, "own.")
     if not own.get("name") and not own.get("folder"):
+        return []
+    if not own.get("name"):
+        problems.append(ConfigError("the folder's task needs a name for tables", field="own.name"))
         return []
     texts = str(own.pop("text_fields", ""))
     own["text_fields"] = [part.strip() for part in texts.split(",") if part.strip()]
@@ -106,7 +112,7 @@ def _regimes(values: Mapping[str, Any], problems: list[ConfigError]) -> list[dic
     found: list[dict[str, Any]] = []
     for kind in values.get("regimes") or ():
         if kind == "few_shot":
-            found += [{"kind": kind, "k": k} for k in _integers(values, "few_shot.k", problems)]
+            found += [{"kind": kind, "k": k} for k in _shots(values, problems)]
         elif kind == "full_data" and values.get("full_data.max_train") not in (None, ""):
             found.append({"kind": kind, "max_train": _plain(values["full_data.max_train"])})
         else:
@@ -114,7 +120,22 @@ def _regimes(values: Mapping[str, Any], problems: list[ConfigError]) -> list[dic
     return found
 
 
-def _integers(values: Mapping[str, Any], path: str, problems: list[ConfigError]) -> list[int]:
+def _shots(values: Mapping[str, Any], problems: list[ConfigError]) -> list[int]:
+    """Read the examples of each label; none at all is a problem of its own."""
+    path, advice = "few_shot.k", "write 8 or 8, 16, 32"
+    before = len(problems)
+    found = _integers(values, path, problems, advice)
+    if not found and len(problems) == before:
+        problems.append(ConfigError(f"no number is given; {advice}", field=path))
+    return found
+
+
+def _integers(
+    values: Mapping[str, Any],
+    path: str,
+    problems: list[ConfigError],
+    advice: str = "write 0, 1, 2 or 0-4",
+) -> list[int]:
     """Read ``0, 1, 2`` or ``0-4`` as whole numbers."""
     text = str(values.get(path) or "")
     found: list[int] = []
@@ -126,9 +147,7 @@ def _integers(values: Mapping[str, Any], path: str, problems: list[ConfigError])
         elif dash and low.strip().isdecimal() and high.strip().isdecimal():
             found += range(int(low), min(int(high), int(low) + 100) + 1)
         elif piece:
-            problems.append(
-                ConfigError(f"'{piece}' is not a whole number; write 0, 1, 2 or 0-4", field=path)
-            )
+            problems.append(ConfigError(f"'{piece}' is not a whole number; {advice}", field=path))
     return list(dict.fromkeys(found))
 
 

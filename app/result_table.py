@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 from core.states import RunState
-from core.statistics.table import build_table, trainable_of
+from core.statistics.table import PAPER_PRACTICE, build_table, trainable_of
 from core.store.views import ComparisonRow
 
 METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "matthews": "Matthews"}
@@ -41,8 +41,15 @@ def metrics_of(rows: Sequence[ComparisonRow], split: str) -> list[str]:
 
 def grid_columns(rows: Sequence[ComparisonRow]) -> list[str]:
     """Fields of the grid that differ between the runs and so must be shown."""
-    fields = ("task", "backbone", "regime", "data_seed", "init_seed")
+    fields = ("task", "backbone", "regime", "selection", "data_seed", "init_seed")
     return [name for name in fields if len({getattr(row, name) for row in rows}) > 1]
+
+
+def practice(rows: Sequence[ComparisonRow]) -> str:
+    """Say that checkpoints were chosen on the reported split; nothing when they were not."""
+    if any(row.selection == PAPER_PRACTICE for row in rows):
+        return " (paper practice: checkpoints are chosen on the reported split itself)"
+    return ""
 
 
 def results_table(rows: Sequence[ComparisonRow], reasons: Mapping[str, str]) -> Table:
@@ -54,7 +61,8 @@ def results_table(rows: Sequence[ComparisonRow], reasons: Mapping[str, str]) -> 
     """
     split = split_shown(rows)
     metrics, grid = metrics_of(rows, split), grid_columns(rows)
-    table = Table(title=f"Results on {split}, in percent", title_justify="left")
+    title = f"Results on {split}, in percent{practice(rows)}"
+    table = Table(title=title, title_justify="left")
     table.add_column("run")
     table.add_column("method", overflow="fold")
     for name in grid:
@@ -89,11 +97,13 @@ def seeds_table(rows: Sequence[ComparisonRow]) -> Table | None:
     summary = build_table(rows, metric=metric, split=split)
     if all(cell.summary.n < 2 for row in summary.rows for cell in row.cells.values()):
         return None
-    title = f"{METRIC_NAMES.get(metric, metric)} on {split}: mean ± std over seeds (n)"
+    name = METRIC_NAMES.get(metric, metric)
+    title = f"{name} on {split}: mean ± std over seeds (n){practice(rows)}"
     table = Table(title=title, title_justify="left")
     table.add_column("method", overflow="fold")
     for column in summary.columns:
-        table.add_column(" · ".join(column), justify="right", overflow="fold")
+        heading = " · ".join((column.task, column.backbone, column.regime))
+        table.add_column(heading, justify="right", overflow="fold")
     for row in summary.rows:
         cells = []
         for column in summary.columns:

@@ -77,7 +77,7 @@ class CountingEngine:
             reporter.checkpoint(run_id, save(member, step))
         if step == self.steps:
             adapter = Path(member.folder) / "adapter"
-            adapter.mkdir()
+            adapter.mkdir(parents=True, exist_ok=True)
             result = {"best_step": step, "dev": {"accuracy": 0.5}, "train_loss": float("nan")}
             files = {"adapter": adapter}
             reporter.ended(run_id, Ending(Outcome.SUCCEEDED, result=result, files=files))

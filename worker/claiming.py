@@ -22,6 +22,7 @@ def claim_group(store: Store, worker_id: str, limit: int, artifacts: Path) -> li
 
     Raises:
         StoreError: If the database refuses; nothing was claimed.
+        OSError: If a folder cannot be made; nothing was claimed.
     """
     with store.write() as session:
         claimed = runs.claim(session, worker_id, limit)
@@ -32,9 +33,10 @@ def claim_group(store: Store, worker_id: str, limit: int, artifacts: Path) -> li
             except ValidationError as error:
                 runs.end_attempt(session, row.id, row.fence, _unreadable(error))
                 continue
-            active.append(_activate(row, config, artifacts))
-    for run in active:
-        run.folder.mkdir(parents=True, exist_ok=True)
+            run = _activate(row, config, artifacts)
+            # Before the commit: runs without a folder stay queued until the disk has room again.
+            run.folder.mkdir(parents=True, exist_ok=True)
+            active.append(run)
     return active
 
 
@@ -64,5 +66,5 @@ def _unreadable(error: ValidationError) -> Ending:
         Outcome.FAILED,
         kind="config",
         detail=f"The stored config cannot be read by this version: {first['msg']} at '{place}'. "
-        "Clone the run to make a new one.",
+        "Write its settings anew in a new study, or train it with the version that made it.",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,7 +10,9 @@ from sqlalchemy.orm import Session
 
 from core.reporting import Progress
 from core.store import runs, scalars
-from core.store.session import Store
+from core.store.session import Refused, Store
+
+log = logging.getLogger(__name__)
 
 MAX_WAITING_POINTS = 200_000
 
@@ -32,13 +35,15 @@ class _Entry:
     run_id: str
     write: Write
     after: Callable[[], None] | None = None
+    about: Sequence[str] = ()
 
 
 class Outbox:
     """Ordered writes of all runs of a supervisor.
 
     A write that fails with the database stays and is tried again, so every write must be safe to
-    repeat: each carries the fence of its attempt.
+    repeat: each carries the fence of its attempt. Only a write of values that no database would
+    take is dropped, so that it does not hold up all others.
     """
 
     def __init__(self, store: Store) -> None:
@@ -53,6 +58,12 @@ class Outbox:
     def is_empty(self) -> bool:
         """True when nothing waits."""
         return not self._entries and not self._progress
+
+    @property
+    def waiting(self) -> set[str]:
+        """Runs about which something waits."""
+        told = {run_id for entry in self._entries for run_id in (entry.run_id, *entry.about)}
+        return told | set(self._progress)
 
     @property
     def is_full(self) -> bool:
@@ -96,7 +107,7 @@ class Outbox:
         for told in (run_id, *about):
             self._settle_progress(told)
             self._points.pop(told, None)
-        self._entries.append(_Entry(run_id, write, after))
+        self._entries.append(_Entry(run_id, write, after, about))
         self.is_urgent = self.is_urgent or urgent
 
     def forget(self, run_id: str) -> None:
@@ -106,29 +117,47 @@ class Outbox:
         self._progress.pop(run_id, None)
 
     def flush(self) -> set[str]:
-        """Write everything in one transaction.
+        """Write everything, in one transaction unless a part of it is refused.
 
         Returns:
             Runs whose claim was lost; nothing of them is kept.
 
         Raises:
-            StoreError: If the database refuses; everything is kept for the next try.
+            StoreError: If the database fails; what is not written is kept for the next try.
         """
         for run_id in list(self._progress):
             self._settle_progress(run_id)
         # Points that come from now on need an entry behind those of this transaction.
         self._points.clear()
-        lost: set[str] = set()
-        if self._entries:
-            durable = any(not isinstance(entry.write, _Points) for entry in self._entries)
-            with self._store.write(durable=durable) as session:
-                for entry in self._entries:
-                    if entry.run_id not in lost and not entry.write(session):
-                        lost.add(entry.run_id)
-        done, self._entries = self._entries, []
+        try:
+            lost = self._write(len(self._entries))
+        except Refused:
+            lost = self._write_singly()
         self._num_points = 0
         self.is_urgent = False
-        for entry in done:
+        return lost
+
+    def _write_singly(self) -> set[str]:
+        lost: set[str] = set()
+        while self._entries:
+            try:
+                lost |= self._write(1)
+            except Refused as error:
+                entry = self._entries.pop(0)
+                log.error("a message about run %s is dropped: %s", entry.run_id, error)
+        return lost
+
+    def _write(self, count: int) -> set[str]:
+        """Write the first entries in one transaction; return the runs whose claim was lost."""
+        entries, lost = self._entries[:count], set[str]()
+        if entries:
+            durable = any(not isinstance(entry.write, _Points) for entry in entries)
+            with self._store.write(durable=durable) as session:
+                for entry in entries:
+                    if entry.run_id not in lost and not entry.write(session):
+                        lost.add(entry.run_id)
+        del self._entries[:count]
+        for entry in entries:
             if entry.after is not None and entry.run_id not in lost:
                 entry.after()
         return lost

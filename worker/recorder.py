@@ -74,9 +74,12 @@ class Recorder:
         dropped: list[str] = []
 
         def write(session: Session) -> bool:
+            before = runs.registered_folder(session, run.id, run.attempt, checkpoint.step)
             if not runs.register_checkpoint(session, run.id, run.fence, checkpoint, folder=folder):
                 return False
             dropped[:] = runs.prune_checkpoints(session, run.id, run.fence)
+            if before is not None and before != folder:
+                dropped.append(before)
             return True
 
         self.outbox.add(run.id, write, after=lambda: self._remove(dropped))

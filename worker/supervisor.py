@@ -36,6 +36,7 @@ LONGEST_WAIT = 0.5
 DRAIN_SECONDS = 3.0
 MAKE_ROOM_SECONDS = 10.0
 IDLE_TRAINER_SECONDS = 300.0
+NO_ROOM_SECONDS = 10.0
 LEASE_SHARE = 2 / 3
 """Part of the lease after which a supervisor without beats ends its trainer: before anybody else
 may take the runs."""
@@ -165,16 +166,16 @@ class Supervisor:
         return False
 
     def _write(self, now: float) -> None:
-        """Write what waits, beat, sweep and claim, as far as each is due.
+        """Beat, write what waits, sweep and claim, as far as each is due.
 
         Raises:
             StoreError: If the database refuses; what waits is kept.
         """
+        if self._beat.due(now):
+            self._do_beat()
         if self._outbox.is_urgent or (not self._outbox.is_empty and self._flush.due(now)):
             self._write_down()
             self._flush.due_at = now + FLUSH_SECONDS
-        if self._beat.due(now):
-            self._do_beat()
         if self._sweep.due(now):
             self._do_sweep()
         if self._look.due(now):
@@ -206,7 +207,9 @@ class Supervisor:
     def _do_beat(self) -> None:
         """Renew the lease; orders for the runs come back with it."""
         with self._store.write(durable=False) as session:
-            answer = runs.beat(session, self.worker_id, self._host.fences)
+            answer = runs.beat(
+                session, self.worker_id, self._host.fences, waiting=self._outbox.waiting
+            )
         self._last_beat = self._clock()
         if self._told_failing:
             log.info("the database answers again")
@@ -247,7 +250,13 @@ class Supervisor:
             return
         if group is None:
             limit = self._host.limit_below(self._settings.group_size)
-            claimed = claim_group(self._store, self.worker_id, limit, self._settings.artifacts_path)
+            artifacts = self._settings.artifacts_path
+            try:
+                claimed = claim_group(self._store, self.worker_id, limit, artifacts)
+            except OSError as error:
+                log.error("queued runs wait, for their folders cannot be made: %s", error)
+                self._look.due_at = now + NO_ROOM_SECONDS
+                return
             if claimed:
                 self._host.take(claimed)
             return

@@ -42,6 +42,8 @@ NICE = 10
 READ_BYTES = 65536
 PR_SET_PDEATHSIG = 1
 OOM_SCORE = "500"
+UNFORESEEN = 70
+"""Exit code of a trainer that met an error which it cannot pin on one run."""
 
 TrainGroup = Callable[[Train, PipeReporter], None]
 """Trains the members of a message and reports each one's end."""
@@ -121,7 +123,12 @@ def serve(orders: Orders, up: int, train_group: TrainGroup) -> None:
 
 
 def _train(message: Train, reporter: PipeReporter, train_group: TrainGroup) -> None:
-    """Train one group; whatever goes wrong, every member ends and the process goes on."""
+    """Train one group; every member ends and the process goes on.
+
+    Raises:
+        SystemExit: After a failure that is not foreseen, while several runs are open: it is not
+            known which of them caused it, so the supervisor must try each alone.
+    """
     try:
         train_group(message, reporter)
     except StudioError as error:
@@ -129,6 +136,9 @@ def _train(message: Train, reporter: PipeReporter, train_group: TrainGroup) -> N
         _end_open(reporter, error.code, str(error))
     except Exception as error:
         log.exception("training failed in a way that is not foreseen")
+        if len(reporter.open_runs()) > 1:
+            reporter.flush()
+            raise SystemExit(UNFORESEEN) from error
         name = type(error).__name__
         _end_open(
             reporter,

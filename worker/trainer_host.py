@@ -90,24 +90,20 @@ class TrainerHost:
     def take(self, members: Sequence[ActiveRun]) -> None:
         """Train these runs, with the trainer that is there or a new one."""
         group_id = new_group_id()
-        self.group = Group(
-            id=group_id,
-            runs={run.id: run for run in members},
-            size=len(members),
-            log_path=self._logs.new(group_id),
-        )
+        runs = {run.id: run for run in members}
+        group = Group(group_id, runs, len(members), self._logs.path(group_id))
         names = ", ".join(run.slug for run in members)
-        log.info("training %s; output of the trainer: %s", names, self.group.log_path)
-        if self._process is None:
-            try:
+        log.info("training %s; output of the trainer: %s", names, group.log_path)
+        try:
+            self._logs.new(group_id)
+            if self._process is None:
                 self._process = self._start_trainer(self._logs, group_id)
-            except OSError as error:
-                log.error("the trainer cannot be started: %s", error)
-                group, self.group = self.group, None
-                self._release(group, f"the trainer could not be started ({error})")
-                return
+        except OSError as error:
+            self._release(group, f"the trainer could not be started ({error})")
+            return
+        self.group = group
         if self._is_ready:
-            self._send_group(self.group)
+            self._send_group(group)
         self._watch()
 
     def turn(self, now: float) -> bool:

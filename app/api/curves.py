@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -9,11 +10,11 @@ from fastapi.responses import PlainTextResponse
 
 from app.api._figure import figure_response
 from app.api._parts import StoreOf, as_json
-from core.errors import NotFound
+from app.stored_config import read_config
+from core.errors import ConfigError, NotFound
 from core.metrics import TITLES
 from core.metrics.flags import FLAGS
 from core.plots import cut_histogram
-from core.recipe import RunConfig
 from core.store import queries, scalars
 from core.store.views import RunView
 
@@ -32,10 +33,15 @@ def run(store: StoreOf, run_id: str) -> dict[str, Any]:
 
 def run_body(view: RunView) -> dict[str, Any]:
     """Describe a run for the browser: its row, its config, and words for both."""
-    config = RunConfig.model_validate_json(view.config)
     body: dict[str, Any] = as_json(view)
-    body["config"] = config.model_dump(mode="json")
-    body["sentence"] = config.method.describe()
+    try:
+        config = read_config(view.config, view.row.slug)
+    except ConfigError as error:
+        # A run of another version still has curves, events and a log to look at.
+        body["config"], body["sentence"] = json.loads(view.config), str(error)
+    else:
+        body["config"] = config.model_dump(mode="json")
+        body["sentence"] = config.method.describe()
     body["flags"], body["titles"] = FLAGS, TITLES
     return body
 

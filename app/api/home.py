@@ -8,6 +8,8 @@ from fastapi import APIRouter
 
 from app.api._parts import StoreOf, as_json
 from core.store import queries
+from core.store.query_rows import state_counts
+from core.store.workers import list_workers
 
 router = APIRouter(tags=["home"])
 
@@ -24,6 +26,6 @@ def home(store: StoreOf) -> dict[str, Any]:
 def status(store: StoreOf) -> dict[str, Any]:
     """Runs per state and living workers, for the chip in the bar."""
     with store.read() as session:
-        view = queries.home(session)
-    training = [w for w in view.workers if w.role == "train" and w.state == "alive"]
-    return {"states": as_json(view.states), "trainers": len(training)}
+        states = state_counts(session, queries.ALL_RUNS)
+        alive = list_workers(session, alive_only=True)
+    return {"states": states, "trainers": sum(worker.role == "train" for worker in alive)}

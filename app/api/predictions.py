@@ -12,14 +12,13 @@ from starlette.concurrency import run_in_threadpool
 
 from app import playground
 from app.api._parts import SettingsOf, StoreOf, as_json
-from core.errors import InputError
 from core.queue import ring_predict
 from core.store import predictions
 from core.store.predictions import PredictionView
 from core.store.session import Store
+from core.texts import MOST_TEXTS, check_texts
 
 router = APIRouter(tags=["predictions"])
-MAX_CHARACTERS = 20_000
 MAX_RUNS = 64
 WAIT_SECONDS = 10.0
 LOOK_SECONDS = 0.04
@@ -32,7 +31,7 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    texts: list[str] = Field(min_length=1, max_length=2)
+    texts: list[str] = Field(min_length=1, max_length=MOST_TEXTS)
     run_ids: list[str] = Field(min_length=1, max_length=MAX_RUNS)
     session: str = Field(default="", max_length=64)
 
@@ -40,14 +39,7 @@ class Asked(BaseModel):
 @router.post("/predictions", status_code=202)
 def ask(store: StoreOf, asked: Asked) -> dict[str, Any]:
     """Queue a prediction; earlier open ones of the same session are dropped."""
-    for text in asked.texts:
-        if not text.strip():
-            raise InputError("The text is empty.", hint="Type a sentence or pick an example.")
-        if len(text) > MAX_CHARACTERS:
-            raise InputError(
-                f"The text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are taken.",
-                hint="Shorten it; a backbone reads only its first few hundred tokens anyway.",
-            )
+    check_texts(asked.texts)
     run_ids = list(dict.fromkeys(asked.run_ids))
     with store.write() as session:
         prediction_id = predictions.create_prediction(session, asked.texts, run_ids, asked.session)

@@ -64,7 +64,8 @@ def list_runs(
     content: dict[str, Any] = as_json(page)
     content["studies"] = {row.id: as_json(row) for row in rows}
     content["all_studies"] = [
-        {"id": row.id, "slug": row.slug, "name": row.name} for row in known.values()
+        {"id": row.id, "slug": row.slug, "name": row.name}
+        for row in {row.id: row for row in (*known.values(), *rows)}.values()
     ]
     return content
 

@@ -14,11 +14,10 @@ GROUP_WORDS = {"prompt": "prompt", "selector": "selector", "head": "head", "back
 
 
 def count_text(number: float) -> str:
-    """Write a large count shortly: 6,920 · 49.2 k · 22.6 M."""
-    for size, unit in ((1e9, " B"), (1e6, " M"), (1e4, " k")):
+    """Write a large count shortly: 6,920 · 49,152 · 22.6 M."""
+    for size, unit in ((1e9, " B"), (1e6, " M")):
         if number >= size:
-            scale = 1e3 if unit == " k" else size
-            return f"{number / scale:.1f}{unit}"
+            return f"{number / size:.1f}{unit}"
     return f"{number:,.0f}"
 
 

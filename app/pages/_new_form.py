@@ -24,6 +24,10 @@ from core.recipe import Recipe
 from core.recipe_files import parse_recipe_text
 
 FORM_TAB, YAML_TAB = "form", "yaml"
+DRAFT_RESTORED = Markup(
+    '<div class="notice notice-info">Draft restored · '
+    '<button type="button" class="link-button" data-start-over>Start over</button></div>'
+)
 NOT_IN_FORM = "The form cannot show all of this recipe; queue it as written."
 
 logger = logging.getLogger(__name__)
@@ -54,13 +58,18 @@ class NewForm:
     def changed(self, *entered: Any) -> tuple[str, Any, Values, Any]:
         """Draw the card for what is entered, name the button, keep the draft, write the YAML."""
         values = self._values(entered)
+        card, button, recipe = self._shown(values)
+        return card, button, values, recipe.to_yaml() if recipe else gr.skip()
+
+    def _shown(self, values: Values) -> tuple[str, gr.Button, Recipe | None]:
         card, label, recipe = self._drawn(values)
-        button = gr.Button(label, interactive=recipe is not None)
-        return str(card), button, values, recipe.to_yaml() if recipe else gr.skip()
+        return str(card), gr.Button(label, interactive=recipe is not None), recipe
 
     def _drawn(self, values: Values) -> tuple[Markup, str, Recipe | None]:
         try:
             recipe = recipe_from_values(values)
+            if problems := actions.task_problems(recipe, self._context.settings):
+                raise RecipeErrors(problems)
         except RecipeErrors as error:
             return problems_card(self._placed(error.problems, values)), "Queue runs", None
         view = preview(recipe, self._context.store, self._context.settings)
@@ -73,10 +82,11 @@ class NewForm:
         placed = [(form_path(problem.field, values), problem) for problem in problems]
         return [(elem_id(path) if path in self._paths else "", problem) for path, problem in placed]
 
-    def submit(self, key: str, *entered: Any) -> tuple[str, str]:
-        """Queue what the form says; answer the address to go to, or the problems."""
+    def submit(self, key: str, *entered: Any) -> tuple[str, Any]:
+        """Queue what the form says; answer the address to go to, or the card with problems."""
         values = self._values(entered)
-        return self._submit(key, lambda: recipe_from_values(values), values)
+        address, told = self._submit(key, lambda: recipe_from_values(values), values)
+        return address, told or gr.skip()
 
     def submit_text(self, key: str, text: str) -> tuple[str, str]:
         """Queue the recipe in the text as it is written."""
@@ -117,28 +127,42 @@ class NewForm:
         return [gr.Tabs(selected=FORM_TAB), "", *self._updates(values)]
 
     def reset(self) -> list[Any]:
-        """Put the fresh form back."""
-        return ["", *self._updates(default_values(self._tasks))]
+        """Put the fresh form back, with its card: no field changes when it is there already."""
+        values = default_values(self._tasks)
+        card, button, _ = self._shown(values)
+        return ["", card, button, *self._updates(values)]
 
-    def opened(self, draft: Values | None, request: gr.Request) -> list[Any]:
+    def opened(self, request: gr.Request, draft: Values | None, *entered: Any) -> list[Any]:
         """Fill the form at the first sight: a clone named in the address, or the kept draft.
 
-        A fresh form is part of the page already, so that what is typed early is not lost.
+        A fresh form is part of the page already, so that what is typed early is not lost; its
+        card is drawn again, for the times of a page that was built long ago are old.
         """
         key = uuid.uuid4().hex
         stay = [gr.skip()] * len(self._paths)
+        values = self._values(entered)
         recipe = self._named_recipe(dict(request.query_params))
         if recipe is not None:
-            values = values_from_recipe(recipe, self._tasks)
-            if values is not None:
-                return [key, gr.skip(), recipe.to_yaml(), "", *self._updates(values)]
+            named = values_from_recipe(recipe, self._tasks)
+            if named is not None:
+                card, button, _ = self._shown(named)
+                text = recipe.to_yaml()
+                return [key, gr.skip(), text, "", "", card, button, *self._updates(named)]
             told = str(notice(NOT_IN_FORM))
-            return [key, gr.Tabs(selected=YAML_TAB), recipe.to_yaml(), told, *stay]
+            card, button, _ = self._shown(values)
+            tab = gr.Tabs(selected=YAML_TAB)
+            return [key, tab, recipe.to_yaml(), told, "", card, button, *stay]
         if draft and set(draft) == set(self._paths):
             draft["tasks"] = [name for name in draft["tasks"] or () if name in self._tasks]
-            return [key, gr.skip(), gr.skip(), "", *self._updates(draft)]
-        text = recipe_from_values(default_values(self._tasks)).to_yaml()
-        return [key, gr.skip(), text, "", *stay]
+            card, button, kept = self._shown(draft)
+            text = kept.to_yaml() if kept else gr.skip()
+            updates = self._updates(draft)
+            is_fresh = updates == self._updates(default_values(self._tasks))
+            note = "" if is_fresh else str(DRAFT_RESTORED)
+            return [key, gr.skip(), text, "", note, card, button, *updates]
+        card, button, fresh = self._shown(values)
+        text = fresh.to_yaml() if fresh else gr.skip()
+        return [key, gr.skip(), text, "", "", card, button, *stay]
 
     def _named_recipe(self, address: Mapping[str, str]) -> Recipe | None:
         try:

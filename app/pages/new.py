@@ -67,6 +67,7 @@ def build(context: PageContext) -> None:
             "A fair comparison: the same data, updates and seeds for every method.",
         )
     )
+    draft_note = static_html(Markup(), elem_id="draft-note")
     key = gr.State("")
     target = gr.Textbox(visible=False)
     draft = gr.BrowserState(None, storage_key=DRAFT_KEY, secret=DRAFT_SECRET)
@@ -74,14 +75,13 @@ def build(context: PageContext) -> None:
         with gr.Column(scale=7, min_width=320), gr.Tabs() as tabs:
             with gr.Tab("Form", id=FORM_TAB):
                 controls = _form(here, missing)
-            with gr.Tab("Recipe as YAML", id=YAML_TAB):
+            with gr.Tab("Recipe as YAML", id=YAML_TAB, elem_id="yaml-tab"):
                 yaml_text, load_button, queue_yaml, yaml_told = _yaml_tab()
         with gr.Column(scale=4, min_width=300, elem_classes="preview-column"):
             form = NewForm(context, here, controls)
             first_card, first_label = form.first_sight()
             card = static_html(first_card, elem_id="preview-card")
             queue_button = gr.Button(first_label, variant="primary", elem_id="queue-button")
-            told = static_html(Markup(), elem_id="queue-told")
             reset_button = gr.Button("Start over", size="sm", elem_id="reset-button")
     inputs = list(controls.values())
     shown = [card, queue_button, draft]
@@ -98,13 +98,15 @@ def build(context: PageContext) -> None:
         trigger_mode="always_last",
         **quiet,
     )
-    queued = queue_button.click(form.submit, [key, *inputs], [target, told], **quiet)
+    queued = queue_button.click(form.submit, [key, *inputs], [target, card], **quiet)
     queued.success(None, target, None, js=REDIRECT, **quiet)
     queued = queue_yaml.click(form.submit_text, [key, yaml_text], [target, yaml_told], **quiet)
     queued.success(None, target, None, js=REDIRECT, **quiet)
     load_button.click(form.load_text, yaml_text, [tabs, yaml_told, *inputs], **quiet)
-    reset_button.click(form.reset, None, [told, *inputs], **quiet)
-    page_load(form.opened, [draft], [key, tabs, yaml_text, yaml_told, *inputs], **quiet)
+    sight = [draft_note, card, queue_button]
+    reset_button.click(form.reset, None, [*sight, *inputs], **quiet)
+    opened = [key, tabs, yaml_text, yaml_told, *sight, *inputs]
+    page_load(form.opened, [draft, *inputs], opened, **quiet)
 
 
 def _form(here: Sequence[str], missing: Sequence[str]) -> dict[str, Component]:

@@ -5,11 +5,7 @@
  */
 import { onTheme, plotly } from "./studio.js";
 
-const CONFIG = {
-  displaylogo: false,
-  responsive: true,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
-};
+const CONFIG = { displayModeBar: false, responsive: true };
 const shown = new Map();
 
 function ground() {
@@ -25,6 +21,7 @@ function ground() {
 
 /* On a narrow screen plotly's legend would take the chart's place; ours stands below it. */
 const NARROW = 520;
+const DASHES = { solid: "solid", dot: "dotted" };
 
 function legend(element, figure, isNarrow) {
   let list = element.parentElement.querySelector(".chart-legend");
@@ -39,7 +36,15 @@ function legend(element, figure, isNarrow) {
     const item = document.createElement("span");
     const swatch = document.createElement("i");
     swatch.className = "swatch";
-    swatch.style.background = trace.line?.color || trace.marker?.line?.color || trace.marker?.color;
+    const { color, width = 2, dash = "solid" } = { color: trace.marker?.color, ...trace.line };
+    if ((trace.mode || "").includes("lines")) {
+      swatch.className = "line-sample";
+      swatch.style.borderTop = `${Math.max(1, width)}px ${DASHES[dash] || "dashed"} ${color}`;
+      swatch.style.opacity = trace.opacity ?? 1;
+    } else if (String(trace.marker?.symbol).endsWith("-open")) {
+      swatch.className = "ring-sample";
+      swatch.style.borderColor = color;
+    } else swatch.style.background = trace.marker?.line?.color || color;
     const text = document.createElement("span");
     // Names come escaped for plotly; a parser without scripts turns them back into text.
     text.textContent = new DOMParser().parseFromString(trace.name, "text/html").body.textContent;
@@ -60,7 +65,6 @@ function themed(layout, key, isNarrow) {
     ...axes,
     font: { ...layout.font, color: text, family: font },
     hoverlabel: { bgcolor: surface, bordercolor: line, font: { color: text, family: font } },
-    modebar: { bgcolor: "rgba(0,0,0,0)", color: text, activecolor: text },
     autosize: true,
     showlegend: isNarrow ? false : layout.showlegend,
     margin: { ...layout.margin, ...(isNarrow && { l: 40, r: 6, b: 36 }) },
@@ -100,7 +104,7 @@ export function layout(xTitle, yTitle, more = {}) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { size: 12 },
-    legend: { orientation: "h", y: -0.22, x: 0, yanchor: "top" },
+    legend: { orientation: "h", y: -0.22, x: 0, yanchor: "top", itemwidth: 40 },
     hovermode: "x unified",
     ...more,
     xaxis: { ...axis, title: { text: xTitle, standoff: 8 }, ...more.xaxis },

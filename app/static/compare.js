@@ -79,6 +79,13 @@ function runsOf(data, open) {
     <ul>${cell.runs.map(({ run_id, seed, value }) => html`<li><a href="/run?run=${run_id}">${seed}</a> <span class="num">${value === null ? "no result" : percent(value)}</span></li>`)}</ul></div>`;
 }
 
+function columnHead(column, { columns }) {
+  const isOne = new Set(columns.map(({ backbone }) => backbone)).size < 2;
+  const practice = column.selection === "paper_practice" && html` <span class="chip chip-warn" title="Checkpoints are chosen on the reported split itself">paper practice</span>`;
+  return html`${column.task}${practice}<small>${column.regime}</small>${isOne ? "" : html`<small>${column.backbone}</small>`}
+    ${column.examples > 0 && html`<small>${column.examples.toLocaleString("en")} examples</small>`}`;
+}
+
 function table(data) {
   const open = query().get("cell") || "";
   const average = data.rows.some((row) => typeof row.average === "number");
@@ -91,11 +98,11 @@ function table(data) {
       <button type="button" class="btn btn-small" data-copy="csv">Copy CSV</button>
       <a class="btn btn-small" href="/api/compare.csv?${asked()}" download="comparison.csv">Download</a></div></div>
     <div class="table-scroll" tabindex="0" role="region" aria-label="Comparison table"><table class="table comparison"><thead><tr><th scope="col">Method</th>
-      ${data.columns.map((column) => html`<th scope="col" class="num" title="${column.task}, ${column.regime}, ${column.backbone}">${column.title}<small>${column.examples ? `${column.examples} examples` : ""}</small></th>`)}
+      ${data.columns.map((column) => html`<th scope="col" class="num" title="${column.task}, ${column.regime}, ${column.backbone}">${columnHead(column, data)}</th>`)}
       ${average && html`<th scope="col" class="num">average</th>`}</tr></thead>
       <tbody>${rows}<tr class="majority" data-key="majority"><th scope="row">majority class</th>${data.columns.map((column) => html`<td class="num">${percent(column.majority)}</td>`)}${average && html`<td></td>`}</tr></tbody></table></div>
     ${open && runsOf(data, open)}
-    <p class="muted small">${data.caption} Best <strong>bold</strong>, second <u>underlined</u>. A run counts as failed when it ended with an error or is flagged collapsed, unfitted or at chance; it stays in the mean.</p></section>`;
+    <p class="muted small">${data.caption} Best <strong>bold</strong>, second <u>underlined</u>, among cells with at least two seeds. A run counts as failed when it ended with an error or is flagged collapsed, unfitted or at chance; it stays in the mean.</p></section>`;
 }
 
 /* ---- differences ---- */

@@ -4,6 +4,7 @@ import {
   register, setQuery, stateChip, toast,
 } from "./studio.js";
 import { draw, layout, merge, smooth } from "./charts.js";
+import { continuesText, isResumed, scoringText } from "./views_home.js";
 
 const ACTIVE = ["starting", "running", "stopping"];
 const ENDED = ["succeeded", "failed", "cancelled"];
@@ -33,7 +34,7 @@ function head(view) {
   const { color } = methodStyle(row.method_label);
   return html`<header class="page-head" data-key="head"><div>
     <p class="crumbs"><a href="/runs?study=${study.id}">${study.slug} ${study.name}</a> › ${row.slug}</p>
-    <h1><i class="swatch" style="background:${color}"></i>${row.method_label} <span class="muted">on ${row.task}</span></h1>
+    <h1><i class="swatch" style="background:${color}"></i>${row.method_label} <span class="muted">on ${row.task}</span>${study.selection === "paper_practice" && html` <span class="chip chip-warn" title="Checkpoints are chosen on the reported split itself">paper practice</span>`}</h1>
     <p>${view.sentence}</p>
     <p class="small">${row.backbone} · ${row.regime} · data seed ${row.data_seed}, init seed ${row.init_seed}${row.role === "trial" && " · trial of the tuning"}</p>
     </div><div class="page-actions">${actions(view)}</div></header>`;
@@ -41,10 +42,11 @@ function head(view) {
 
 function progress({ row, worker }) {
   const width = percent(row.share_done, 1);
-  const left = row.seconds_left === null ? "" : ` · about ${duration(row.seconds_left)} left`;
-  const words = {
+  const scoring = scoringText(row);
+  const left = row.seconds_left === null || scoring ? "" : ` · about ${duration(row.seconds_left)} left`;
+  const words = scoring || {
     queued: row.not_before && new Date(row.not_before) > new Date()
-      ? "waits a moment before the next attempt" : "waits for a worker",
+      ? "waits a moment before the next attempt" : isResumed(row) ? continuesText(row) : "waits for a worker",
     starting: "loading backbone and data", stopping: "stops at the next update",
   }[row.state] || row.phase || row.state;
   const silent = worker && worker.seconds_silent > 20
@@ -53,7 +55,7 @@ function progress({ row, worker }) {
   return html`<section class="card" data-key="progress" aria-label="Progress">
     <div class="run-progress">${stateChip(row.state)}
       <span class="bar bar-live" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="${Math.round(100 * row.share_done)}" aria-label="Updates done"><i style="width:${width}%"></i></span>
-      <span class="num">${row.total_steps ? `${row.last_step} / ${row.total_steps} updates` : ""}</span></div>
+      <span class="num">${row.total_steps ? `${isResumed(row) ? row.checkpoint_step : row.last_step} / ${row.total_steps} updates` : ""}</span></div>
     <p class="muted small">${words}${row.attempt > 1 && ` · attempt ${row.attempt}`}${left}${group}${worker && ` · on ${worker.name} (${worker.device})`} ${silent}</p>
   </section>`;
 }
@@ -67,7 +69,7 @@ function testFact(view) {
     ? `opened ${study.test_openings} time${study.test_openings > 1 ? "s" : ""}` : "";
   if (view.is_test_open && result.test)
     return Object.entries(result.test).map(([name, value]) =>
-      fact(`Test ${view.titles[name] || name}`, percent(value), [result.test_source, times].filter(Boolean).join(", ")));
+      fact(`Test ${view.titles[name] || name}`, `${percent(value)} %`, [result.test_source, times].filter(Boolean).join(", ")));
   return fact("Test", html`sealed <button type="button" class="btn btn-small" data-action="open-test">Open</button>`,
     "shown when all runs of the study have ended; opening earlier is recorded");
 }
@@ -76,15 +78,16 @@ function resultCard(view) {
   const { row, result } = view;
   const seconds = row.started_at && row.ended_at ? (new Date(row.ended_at) - new Date(row.started_at)) / 1000 : null;
   const majority = result.majority?.dev;
-  const bad = row.state === "failed" || row.exit_detail;
+  const bad = row.state === "failed";
   return html`<section class="card result" data-key="result" aria-label="Result">
     <div class="result-head">${stateChip(row.state)} <strong>${{ succeeded: "Finished", failed: "Ended with an error", cancelled: "Stopped on request" }[row.state]}</strong>
-      <span class="muted">after ${duration(result.seconds ?? seconds)}, ${ago(row.ended_at)}</span>
+      <span class="muted">${row.state === "cancelled" && row.total_steps > 0 && `after ${count(row.last_step)} of ${count(row.total_steps)} updates, `}after ${duration(result.seconds ?? seconds)}, ${ago(row.ended_at)}</span>
       ${(result.flags || []).map((flag) => html`<span class="chip chip-warn" title="${view.flags[flag] || ""}">${flag}</span>`)}</div>
     ${bad && html`<div class="notice notice-bad" role="alert"><p><strong>${row.exit_kind || row.state}</strong> ${row.exit_detail}</p></div>`}
+    ${!bad && row.exit_detail && html`<p class="muted small">${row.exit_detail.replace(/\bsteps?\b/g, (word) => word.replace("step", "update"))}</p>`}
     ${row.state === "succeeded" && html`<dl class="facts">
-      ${Object.entries(result.dev || {}).map(([name, value], i) => fact(`Dev ${view.titles[name] || name}`, percent(value),
-        i === 0 ? `best checkpoint, update ${result.best_step ?? "–"}${majority !== undefined && majority !== null ? `; majority ${percent(majority)}` : ""}; last ${percent(result.dev_last?.[name])}` : ""))}
+      ${Object.entries(result.dev || {}).map(([name, value], i) => fact(`Dev ${view.titles[name] || name}`, `${percent(value)} %`,
+        i === 0 ? `best checkpoint, update ${result.best_step ?? "–"}${majority !== undefined && majority !== null ? `; majority ${percent(majority)} %` : ""}; last ${percent(result.dev_last?.[name])} %` : ""))}
       ${testFact(view)}
       ${fact("Train loss", number(result.train_loss, 3), "mean of the last updates")}
       ${fact("Updates", count(result.updates), `${count(result.examples)} examples`)}
@@ -147,8 +150,8 @@ function lossFigure(curves, view, weight) {
   const train = curves["train/loss"], dev = curves["dev/loss"];
   const data = [];
   if (train) {
-    data.push({ x: train.steps, y: train.values, name: "train, each update", mode: "lines", line: { color, width: 1 }, opacity: 0.35, hoverinfo: "skip" });
-    data.push({ x: train.steps, y: smooth(train.values, weight), name: "train, smoothed", mode: "lines", line: { color, width: 2 }, hovertemplate: "%{y:.4f}" });
+    data.push({ x: train.steps, y: train.values, name: "train, each update", mode: "lines", line: { color, width: 1 }, opacity: 0.4, hoverinfo: "skip" });
+    data.push({ x: train.steps, y: smooth(train.values, weight), name: "train, smoothed", mode: "lines", line: { color, width: 3 }, hovertemplate: "%{y:.4f}" });
   }
   if (dev) data.push({ x: dev.steps, y: dev.values, name: "dev", mode: "lines+markers", line: { color: "#7d8592", width: 2, dash: "dash" }, marker: { size: 6, symbol: "diamond" }, hovertemplate: "%{y:.4f}" });
   return { data, layout: layout("updates", "loss (nats)", joins(view.attempts)) };
@@ -157,8 +160,10 @@ function lossFigure(curves, view, weight) {
 function devFigure(curves, view) {
   const { color } = methodStyle(view.row.method_label);
   const names = devNames(curves);
-  const dashes = ["solid", "dash", "dot"];
-  const data = names.map((name, i) => ({ x: curves[name].steps, y: curves[name].values, name: view.titles[name.slice(4)] || name.slice(4), mode: "lines+markers", line: { color, width: 2, dash: dashes[i % 3] }, marker: { size: 6 }, hovertemplate: "%{y:.1%}" }));
+  const dashes = ["solid", "dash", "dot"], symbols = ["circle", "square", "diamond"];
+  const data = names.map((name, i) => ({ x: curves[name].steps, y: curves[name].values, name: view.titles[name.slice(4)] || name.slice(4), mode: "lines+markers", line: { color, width: 2, dash: dashes[i % 3] }, marker: { size: 6, symbol: symbols[i % 3] }, hovertemplate: "%{y:.1%}" }));
+  // One metric names the axis; several stand in the legend.
+  const yTitle = names.length === 1 ? data[0].name : "score on dev";
   const marks = joins(view.attempts);
   const majority = view.result.majority?.dev;
   if (typeof majority === "number") {
@@ -167,8 +172,8 @@ function devFigure(curves, view) {
   }
   const best = view.summaries[names[0]];
   if (best && best.max_step !== null)
-    data.push({ x: [best.max_step], y: [best.max_value], name: "best", mode: "markers", marker: { symbol: "circle-open", size: 14, color, line: { width: 2 } }, hovertemplate: "best %{y:.1%}" });
-  return { data, layout: layout("updates", "dev", { ...marks, yaxis: { tickformat: ".0%" } }) };
+    data.push({ x: [best.max_step], y: [best.max_value], name: "best update", mode: "markers", marker: { symbol: "circle-open", size: 14, color: "#7d8592", line: { width: 3 } }, hovertemplate: "best %{y:.1%}" });
+  return { data, layout: layout("updates", yTitle, { ...marks, yaxis: { tickformat: ".0%" } }) };
 }
 
 /* ---- the view ---- */

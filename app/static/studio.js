@@ -74,7 +74,7 @@ export const meanStd = ({ mean, std, n }, digits = 1) =>
 
 export function count(n) {
   if (typeof n !== "number" || !Number.isFinite(n)) return "–";
-  const [size, unit] = n >= 1e9 ? [1e9, " B"] : n >= 1e6 ? [1e6, " M"] : n >= 1e4 ? [1e3, " k"] : [1, ""];
+  const [size, unit] = n >= 1e9 ? [1e9, " B"] : n >= 1e6 ? [1e6, " M"] : [1, ""];
   return size === 1 ? n.toLocaleString("en") : (n / size).toFixed(n / size < 100 ? 1 : 0) + unit;
 }
 

@@ -5,19 +5,17 @@ const LONGEST_IN_ADDRESS = 1500;
 const LONGEST_TEXT = 20000;
 const PATIENCE_MS = 40000;
 const SHOWN_LABELS = 8;
-const sessionKey = () => {
-  const known = sessionStorage.getItem("studio-try");
-  if (known) return known;
-  const fresh = [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n.toString(16).padStart(2, "0")).join("");
-  sessionStorage.setItem("studio-try", fresh);
-  return fresh;
-};
+const NO_RUNS = "none";
+const FRAME = new Set(["[CLS]", "[SEP]", "[PAD]", "<s>", "</s>", "<pad>"]);
+const UNKNOWN = new Set(["[UNK]", "<unk>"]);
+/* A key of this load of the page: one kept in sessionStorage would be shared with a copied tab. */
+const SESSION_KEY = [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n.toString(16).padStart(2, "0")).join("");
 
 /* ---- input ---- */
 
 function examples(task) {
   if (!task.examples.length) return "";
-  return html`<div class="examples" data-key="examples"><span class="muted small">Examples no run was trained on:</span>
+  return html`<div class="examples" data-key="examples"><span class="muted small">${task.examples_note}:</span>
     ${task.examples.map((one, i) => html`<button type="button" class="btn btn-small example" data-example="${i}" title="${one.segments.join(" / ")} → ${one.label}">${one.segments.join(" / ").slice(0, 48)}${one.segments.join(" / ").length > 48 && "…"}</button>`)}</div>`;
 }
 
@@ -47,11 +45,14 @@ function form(data, task, chosen, state) {
 
 const bar = (share, color) => html`<span class="label-bar"><i style="width:${(100 * share).toFixed(1)}%;background:${color}"></i></span>`;
 
+/* In the task's own order, the same in every card; of many labels the likeliest few. */
 function labels(answer, color) {
-  const sorted = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
-  return html`<ul class="label-bars">${sorted.slice(0, SHOWN_LABELS).map(([label, share]) =>
+  const ranked = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
+  const likely = new Set(ranked.slice(0, SHOWN_LABELS).map(([label]) => label));
+  const shown = Object.entries(answer.probabilities).filter(([label]) => likely.has(label));
+  return html`<ul class="label-bars">${shown.map(([label, share]) =>
     html`<li class="${label === answer.label ? "chosen" : ""}"><span class="label-name" title="${label}">${label}</span>${bar(share, color)}<span class="num">${percent(share)}</span></li>`)}</ul>
-    ${sorted.length > SHOWN_LABELS && html`<p class="muted small">and ${sorted.length - SHOWN_LABELS} labels below ${percent(sorted[SHOWN_LABELS - 1][1])} %</p>`}`;
+    ${ranked.length > SHOWN_LABELS && html`<p class="muted small">and ${ranked.length - SHOWN_LABELS} labels below ${percent(ranked[SHOWN_LABELS - 1][1])} %</p>`}`;
 }
 
 /* A word piece that continues a word stands close to it, without the tokenizer's mark. */
@@ -69,8 +70,11 @@ function sentence(answer, color) {
   const tokens = answer.tokens, framed = tokens.length > 2 && all > 0;
   const first = framed ? tokens.slice(0, 1) : [], last = framed ? tokens.slice(-1) : [];
   const text = framed ? tokens.slice(1, -1) : tokens;
+  const words = tokens.filter((token) => !FRAME.has(token));
+  const isUnknown = words.length > 0 && words.every((token) => UNKNOWN.has(token));
   return html`<p class="sentence" aria-label="${told}">${first.map(piece)}${blocks(0, before)}${text.map(piece)}${blocks(before, all)}${last.map(piece)}</p>
-    <p class="muted small">${told}${answer.used_tokens < answer.total_tokens && html` · <strong>first ${answer.used_tokens} of ${answer.total_tokens} tokens used</strong>`}</p>`;
+    <p class="muted small">${told}${answer.used_tokens < answer.total_tokens && html` · <strong>first ${answer.used_tokens} of ${answer.total_tokens} tokens used</strong>`}</p>
+    ${isUnknown && html`<p class="small"><span class="chip chip-warn">no token of this text is known to the backbone</span></p>`}`;
 }
 
 function strip(title, shares, chosen, color, name) {
@@ -123,6 +127,7 @@ function mountTry(element) {
 
   const task = () => data.tasks.find((one) => one.name === query().get("task")) || data.tasks[0];
   const chosen = () => {
+    if (query().get("runs") === NO_RUNS) return [];
     const known = new Set(task().runs.map((run) => run.run_id));
     const wanted = (query().get("runs") || "").split(",").filter((id) => known.has(id));
     return wanted.length ? wanted : task().default_run_ids;
@@ -149,6 +154,7 @@ function mountTry(element) {
       after = page.cursor;
       if (page.is_ended) {
         if (page.error) state.error = { message: page.error, hint: "" };
+        if (page.state === "superseded") state.error = { message: "A newer question took the place of this one.", hint: "Classify again for the missing answers." };
         return;
       }
       if (Date.now() > end) {
@@ -169,12 +175,17 @@ function mountTry(element) {
       show();
       return;
     }
+    if (!chosen().length) {
+      state.error = { message: "No run is chosen.", hint: "Tick at least one under Runs." };
+      show();
+      return;
+    }
     remember(texts);
     Object.assign(state, { answers: {}, pending: true, note: "Asking …" });
     show();
     const began = performance.now();
     try {
-      const { id } = await api("/api/predictions", { method: "POST", body: { texts, run_ids: chosen(), session: sessionKey() } });
+      const { id } = await api("/api/predictions", { method: "POST", body: { texts, run_ids: chosen(), session: SESSION_KEY } });
       await collect(id, mine, Date.now() + PATIENCE_MS);
     } catch (error) {
       if (mine === asking) state.error = { message: error.message, hint: error.hint || "" };
@@ -210,7 +221,7 @@ function mountTry(element) {
     }
     if (event.target.matches("[data-run]")) {
       const boxes = [...element.querySelectorAll("[data-run]")].filter((one) => one.checked);
-      setQuery({ runs: boxes.map((one) => one.dataset.run).join(",") });
+      setQuery({ runs: boxes.map((one) => one.dataset.run).join(",") || NO_RUNS });
       show();
       for (const one of element.querySelectorAll("[data-run]")) one.checked = one.hasAttribute("checked");
     }

@@ -35,14 +35,24 @@ export const swatch = (label) => {
 
 export function progress(run) {
   const share = run.share_done;
-  const text = run.total_steps ? `${run.last_step} of ${run.total_steps} updates` : run.phase || "starting";
+  const done = isResumed(run) ? run.checkpoint_step : run.last_step;
+  const text = run.total_steps ? `${done} of ${run.total_steps} updates` : run.phase || "starting";
   return html`<span class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100"
     aria-valuenow="${Math.round(100 * share)}" aria-label="${text}" title="${text}"><i
     style="width:${(100 * share).toFixed(1)}%"></i></span>`;
 }
 
+/* After the last update a run scores its best checkpoint, which no estimate covers. */
+export const scoringText = (run) => run.state !== "running" ? ""
+  : { evaluating: "scoring dev …", testing: "scoring dev and test …" }[run.phase] || "";
+
+/* A waiting run with a checkpoint, for example after its worker was stopped. */
+export const isResumed = (run) => run.state === "queued" && run.checkpoint_step > 0;
+export const continuesText = (run) => `continues from update ${run.checkpoint_step}`;
+
 function activeRow(run) {
-  const left = run.seconds_left === null || run.seconds_left === undefined
+  const left = scoringText(run) ? scoringText(run)
+    : run.seconds_left === null || run.seconds_left === undefined
     ? run.phase || "starting" : `${duration(run.seconds_left)} left`;
   return html`<li data-key="${run.id}"><div class="live-name">${runName(run)}</div>
     <div class="live-bar">${progress(run)}<span class="muted small nowrap">${left}</span></div></li>`;
@@ -54,8 +64,8 @@ function activity(view) {
     return html`<div class="empty"><p class="empty-title">Nothing is running</p>
       <p>Queue a study; it is trained in the background and survives closing this page.</p></div>`;
   }
-  const next = view.waiting.slice(0, 4).map((run) => html`<li data-key="${run.id}"><div class="live-name">${runName(run)}</div><div class="live-bar"><span class="muted small">
-    ${run.queue_position ? `number ${run.queue_position} in the queue` : "waiting"}</span></div></li>`);
+  const next = view.waiting.slice(0, 4).map((run) => html`<li data-key="${run.id}"><div class="live-name">${runName(run)}</div><div class="live-bar">${isResumed(run) && progress(run)}<span class="muted small">
+    ${isResumed(run) ? continuesText(run) : run.queue_position ? `number ${run.queue_position} in the queue` : "waiting"}</span></div></li>`);
   const more = waiting - Math.min(4, view.waiting.length);
   return html`<ul class="live-list">${view.active.map(activeRow)}${next}</ul>
     ${more > 0 && html`<p class="muted small more-line"><a href="/runs?state=queued">and ${more} more waiting</a></p>`}`;
@@ -98,8 +108,9 @@ const workers = (list) => list.length
 
 function resultRow(run) {
   const value = run.dev.accuracy;
-  return html`<tr data-key="${run.id}"><td>${runName(run)}</td>
-    <td class="num"><strong>${percent(value)}</strong></td>
+  return html`<tr data-key="${run.id}"><td>${runName(run)}
+    <div class="muted small">S${run.study_number} · ${run.regime}</div></td>
+    <td class="num"><strong>${percent(value)} %</strong></td>
     <td class="num muted">${ago(run.ended_at)}</td></tr>`;
 }
 

@@ -36,6 +36,10 @@ function update() {
   problems.forEach(place);
 }
 
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-start-over]")) document.getElementById("reset-button")?.click();
+});
+
 let waiting = false;
 new MutationObserver(() => {
   if (waiting) return;

@@ -3,10 +3,12 @@
 import {
   register, api, poll, html, patch, query, setQuery, percent, duration, ago, count, stateChip, toast,
 } from "./studio.js";
-import { progress, seedText, swatch } from "./views_home.js";
+import { continuesText, isResumed, progress, scoringText, seedText, swatch } from "./views_home.js";
 
 const OPEN = new Set(["queued", "starting", "running"]);
 const LIVE = new Set(["starting", "running", "stopping"]);
+const STEP = 60;
+const MOST_AT_ONCE = 200;
 const STATE_NAMES = ["queued", "running", "succeeded", "failed", "cancelled"];
 
 function moments(values) {
@@ -32,7 +34,12 @@ function groupProgress(rows) {
   const live = rows.filter((row) => LIVE.has(row.state));
   const left = live.map((row) => row.seconds_left).filter((s) => typeof s === "number");
   const ended = rows.every((row) => ["succeeded", "failed", "cancelled"].includes(row.state));
-  const text = left.length ? `${duration(Math.max(...left))} left` : live.length ? "starting" : "";
+  const scoring = live.map(scoringText).filter(Boolean);
+  const resumed = rows.filter(isResumed);
+  const text = scoring.length && scoring.length === live.length ? scoring[0]
+    : !live.length && resumed.length ? (rows.length === 1 ? continuesText(resumed[0])
+    : `${resumed.length} continue from a checkpoint`)
+    : left.length ? `${duration(Math.max(...left))} left` : live.length ? "starting" : "";
   return html`<div class="group-progress"><span class="bar bar-many" role="progressbar" aria-valuemin="0"
     aria-valuemax="100" aria-valuenow="${Math.round(100 * done)}" aria-label="${Math.round(100 * done)} % trained"><i
     class="${ended ? "bar-done" : ""}" style="width:${(100 * done).toFixed(1)}%"></i><i class="bar-failed"
@@ -45,7 +52,7 @@ function score(rows) {
   if (!numbers) return html`<span class="muted">–</span>`;
   const spread = numbers.n > 1 ? html` <span class="muted">± ${percent(numbers.std)}</span>` : "";
   return html`<span title="Mean accuracy on dev at the best checkpoint, over ${numbers.n} seeds"><strong>
-    ${percent(numbers.mean)}</strong>${spread} <span class="muted small">n=${numbers.n}</span></span>`;
+    ${percent(numbers.mean)}</strong>${spread} % <span class="muted small">n=${numbers.n}</span></span>`;
 }
 
 const parameters = (row) =>
@@ -65,20 +72,25 @@ const button = (verb, row, text) => html`<button type="button" class="btn btn-sm
 
 function seedRow(row, group) {
   const detail = row.state === "failed" ? row.exit_detail || row.exit_kind
+    : isResumed(row) ? continuesText(row)
     : row.state === "queued" && row.queue_position ? `number ${row.queue_position} in the queue`
+    : scoringText(row) ? scoringText(row)
     : LIVE.has(row.state) && typeof row.seconds_left === "number" ? `${duration(row.seconds_left)} left`
     : row.ended_at ? ago(row.ended_at) : row.phase;
   return html`<tr class="seed-row" data-key="${row.id}"><td><a href="/run?run=${row.id}">${row.slug}</a>
     <span class="muted small">${seedText(row)}${row.role === "trial" && " · trial"}</span></td>
-    <td>${stateChip(row.state)}</td><td>${LIVE.has(row.state) ? progress(row) : html`<span
+    <td>${stateChip(row.state)}</td><td>${(LIVE.has(row.state) || isResumed(row)) && progress(row)}
+    ${(!LIVE.has(row.state) || scoringText(row)) && html`<span
     class="muted small cut detail" title="${detail}">${detail}</span>`}</td>
     <td class="num">${percent(row.dev.accuracy)}${flags([row])}</td><td class="num muted">${parameters(row)}</td>
     <td class="num">${action(row)}</td></tr>`;
 }
 
+const groupKey = (group) => `${group.study_id}-${group.config_hash}`;
+
 function groupRows(group, unfolded) {
   const [first] = group.rows;
-  const key = `${group.study_id}-${group.config_hash}`;
+  const key = groupKey(group);
   const single = group.rows.length === 1;
   const open = !single && unfolded.has(key);
   const fold = single ? "" : html`<button type="button" class="fold" data-fold="${key}"
@@ -102,7 +114,8 @@ function studyBlock(study, groups, unfolded) {
   const done = study.states.succeeded || 0;
   return html`<section class="study" data-key="study-${study.id}"><div class="study-head"><div>
     <h2><span class="muted">${study.slug}</span> ${study.name}
-    ${study.is_demo && html`<span class="chip">demo</span>`}</h2>
+    ${study.is_demo && html`<span class="chip">demo</span>`}
+    ${study.selection === "paper_practice" && html`<span class="chip chip-warn" title="Checkpoints are chosen on the reported split itself">paper practice</span>`}</h2>
     <p class="muted small">${study.question ? html`${study.question} · ` : ""}${done} of ${study.num_runs} runs
     done · ${ago(study.created_at)}</p></div><div class="page-actions">
     ${done > 0 && html`<a class="btn btn-small" href="/compare?study=${study.id}">Compare</a>`}
@@ -156,6 +169,23 @@ function draw(element, view, state) {
   patch(element, html`${filterBar(view)}<div class="stack runs-stack">${blocks.length ? blocks : emptyText()}${more}</div>`);
 }
 
+/* The server gives at most MOST_AT_ONCE settings in one answer; the first page tells the rest. */
+async function readPages(search, limit) {
+  const page = (offset) => {
+    search.set("limit", String(Math.min(MOST_AT_ONCE, limit - offset)));
+    search.set("offset", String(offset));
+    return api(`/api/runs?${search}`);
+  };
+  const view = await page(0);
+  const groups = new Map(view.groups.map((group) => [groupKey(group), group]));
+  for (let offset = MOST_AT_ONCE; offset < Math.min(limit, view.total); offset += MOST_AT_ONCE) {
+    const next = await page(offset);
+    for (const group of next.groups) groups.set(groupKey(group), group);
+    Object.assign(view.studies, next.studies);
+  }
+  return { ...view, groups: [...groups.values()] };
+}
+
 async function act(target, timer) {
   const { run, study, verb } = target.dataset;
   if (study && verb === "cancel" && !window.confirm("Cancel all runs of this study that have not ended?")) return;
@@ -171,23 +201,24 @@ async function act(target, timer) {
 }
 
 register("runs", (element) => {
-  const state = { unfolded: new Set((query().get("open") || "").split(",").filter(Boolean)), limit: 60, view: null };
+  const state = { unfolded: new Set((query().get("open") || "").split(",").filter(Boolean)), limit: STEP, view: null };
   const timer = poll(async () => {
-    const search = new URLSearchParams({ limit: String(state.limit) });
+    const search = new URLSearchParams();
     for (const name of ["study", "task", "method", "q"]) if (query().get(name)) search.set(name, query().get(name));
     const wanted = query().get("state");
     if (wanted) search.set("state", wanted === "running" ? "starting,running,stopping" : wanted);
-    state.view = await api(`/api/runs?${search}`);
+    state.view = await readPages(search, state.limit);
     draw(element, state.view, state);
     const { queued = 0, starting = 0, running = 0, stopping = 0 } = state.view.states;
-    return queued + starting + running + stopping ? 2000 : 5000;
+    const open = queued + starting + running + stopping;
+    return (open ? 2000 : 5000) * Math.ceil(state.limit / MOST_AT_ONCE);
   }, 3000);
 
   const filter = (event) => {
     const field = event.target.closest("select[name], input[name]");
     if (!field) return;
     setQuery({ [field.name]: field.value });
-    state.limit = 60;
+    state.limit = STEP;
     timer.now();
   };
   const click = (event) => {
@@ -201,7 +232,7 @@ register("runs", (element) => {
     } else if (target.dataset.verb) {
       act(target, timer);
     } else if (target.dataset.more !== undefined) {
-      state.limit = Math.min(200, state.limit + 60);
+      state.limit += STEP;
       timer.now();
     }
   };

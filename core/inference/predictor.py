@@ -17,6 +17,7 @@ from core.data.tokens import Encoding, TextTokenizer, length_class
 from core.errors import InputError, StudioError
 from core.inference.trace import trace
 from core.methods._module import TokenBatch
+from core.texts import check_texts
 from core.training.checkpoint import AdapterCard, load_adapter, read_card
 from core.training.features import text_feature
 from core.training.launch import Rows, launch
@@ -24,8 +25,6 @@ from core.training.model import AdaptedModel
 from core.training.sealed import MANIFEST
 from core.training.warm import Recent, WarmBackbone, WarmBackbones
 
-MOST_CHARACTERS = 100_000
-MOST_TEXTS = 2
 KEPT_LARGE_ADAPTERS = 2
 
 
@@ -191,27 +190,6 @@ class Predictor:
         key = (str(folder), (folder / MANIFEST).stat().st_mtime_ns, id(job.warm.backbone))
         kept = self._large if job.card.config.method.SEPARATE else self._small
         return kept.get(key, lambda: load_adapter(folder, job.warm.backbone))
-
-
-def check_texts(texts: Sequence[str]) -> None:
-    """Refuse input that no run can answer.
-
-    Raises:
-        InputError: If a text is empty or much too long, or there are none or too many.
-    """
-    if not 1 <= len(texts) <= MOST_TEXTS:
-        raise InputError(f"{_texts(len(texts))} given; an input has one or two.")
-    for number, text in enumerate(texts, start=1):
-        if not text.strip():
-            raise InputError(
-                "The text is empty." if len(texts) == 1 else f"Text {number} is empty.",
-                hint="Type a sentence or pick an example.",
-            )
-        if len(text) > MOST_CHARACTERS:
-            raise InputError(
-                f"The text has {len(text):,} characters; at most {MOST_CHARACTERS:,} are read.",
-                hint="Shorten it; the models read far less anyway.",
-            )
 
 
 def _texts(count: int) -> str:

@@ -104,7 +104,11 @@ class Family:
         return "\n".join(text.splitlines()[-lines:])
 
     def start(self) -> None:
-        """Start all children."""
+        """Start all children.
+
+        Raises:
+            OSError: If one cannot be started; those before it run and must be stopped.
+        """
         for child in self.children:
             self._spawn(child)
 
@@ -115,8 +119,7 @@ class Family:
         for child in self.children:
             if child.process is None:
                 if now >= child.due:
-                    self._spawn(child)
-                    changed = True
+                    changed = self._spawn_again(child) or changed
                 continue
             code = child.process.poll()
             if code is None:
@@ -156,6 +159,20 @@ class Family:
         )
         left = [process for process in everyone if process.is_running()]
         end_processes(left, 0.2)
+
+    def _spawn_again(self, child: Child) -> bool:
+        """Start a dead child; when that fails, count it as a death and tell. True if it runs."""
+        try:
+            self._spawn(child)
+        except OSError as error:
+            child.deaths += 1
+            child.due = time.monotonic() + child.pause()
+            self.tell(
+                f"{child.name} cannot be started ({error.strerror or error}); "
+                f"trying again in {child.pause():g} s"
+            )
+            return False
+        return True
 
     def _spawn(self, child: Child) -> None:
         with self._open_log(child.name) as log:

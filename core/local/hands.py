@@ -1,19 +1,30 @@
-"""Hands for a command without a page: those of a live ``up``, else a broker and workers here."""
+"""Hands for a command without a page: those of whoever has the home folder, else our own."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from core.errors import StoreError
-from core.local.children import Family
+from core.local.children import Child, Family
 from core.local.lock import HomeLock, live_info, read_info, stop_orphans
-from core.local.services import child_environment, upgrade_in_child, workshop
+from core.local.services import (
+    ROLES,
+    child_environment,
+    home_trouble,
+    upgrade_in_child,
+    worker_child,
+    workshop,
+)
 from core.local.wait import StopRequest
 from core.settings import Settings
+from core.store.migrate import require_head
 
 GRACE_SECONDS = 3.5
+TABLES_SECONDS = 60.0
 
 
 class Hands:
@@ -55,23 +66,38 @@ class Hands:
         """Find living workers of this home folder, or start some.
 
         Raises:
+            ConfigError: If the home folder cannot be used or is full.
             StoreError: If the database cannot be brought to this version.
         """
-        if self._lock.acquire():
-            self._start()
-            return
-        info = live_info(self.settings.home_path)
-        self.url = info.url if info else ""
+        with self._told_trouble():
+            if self._lock.acquire():
+                self._start()
+                return
+            info = live_info(self.settings.home_path)
+            self.url = info.url if info else ""
+            self._wait_for_tables()
+            has_role = info is None or info.kind == "up" or ROLES[self.role] in info.children
+            is_needed = not (has_role or self.are_ours or self.stop_request)
+            if self.role == "predict" and is_needed:
+                # The owner is a 'studio run': it trains, and has a broker but no predictor.
+                self._start_family([worker_child(self.role)])
 
     def tend(self) -> None:
-        """Look after the workers; take over when the process that had them is gone."""
+        """Look after the workers; take over when the process that had them is gone.
+
+        Raises:
+            ConfigError: If the home folder cannot be used or is full.
+            StoreError: If the database cannot be brought to this version.
+        """
         if self._family is not None:
             if self._family.tend():
-                self._lock.write("run", "", self._family.identities())
-        elif self._lock.acquire():
-            self.tell("the studio that did this work has stopped; it goes on here")
-            self.url = ""
-            self._start()
+                # The file serves the next start; a full disk must not end what runs.
+                with contextlib.suppress(OSError):
+                    self._sign()
+            return
+        with self._told_trouble():
+            if self._lock.acquire():
+                self._take_over()
 
     def release(self) -> None:
         """Stop what was started here."""
@@ -80,20 +106,57 @@ class Hands:
             self._family = None
         self._lock.release()
 
+    @contextlib.contextmanager
+    def _told_trouble(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise home_trouble(self.settings.home_path, error) from error
+
+    def _wait_for_tables(self) -> None:
+        """Wait for the owner, which may have begun a moment ago, to bring up the database.
+
+        Raises:
+            StoreError: If the database is not at this version after ``TABLES_SECONDS``.
+        """
+        deadline = time.monotonic() + TABLES_SECONDS
+        while not self.stop_request:
+            try:
+                require_head(self.settings.sqlalchemy_url)
+            except StoreError:
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return
+            if self._lock.acquire():
+                self._take_over()
+                return
+            self.stop_request.sleep()
+
+    def _take_over(self) -> None:
+        self.tell("the studio that did this work has stopped; it goes on here")
+        self.url = ""
+        self._start()
+
+    def _sign(self) -> None:
+        """Name the children in the lock file; a guest's file is its owner's."""
+        if self._lock.is_ours and self._family is not None:
+            self._lock.write("run", "", self._family.identities())
+
     def _start(self) -> None:
         for name in stop_orphans(read_info(self.settings.home_path)):
             self.tell(f"stopped a {name} that an earlier, killed studio had left behind")
         self._lock.write("run", "")
-        environment = child_environment(self.settings, os.environ)
         try:
-            upgrade_in_child(environment, self.stop_request)
+            upgrade_in_child(child_environment(self.settings, os.environ), self.stop_request)
         except StoreError:
             self._lock.release()
             raise
-        if self.stop_request:
-            return
-        self._family = Family(
-            workshop(self.settings, [self.role]), environment, self.log_folder, self.tell
-        )
+        if not self.stop_request:
+            self._start_family(workshop(self.settings, [self.role]))
+
+    def _start_family(self, children: Sequence[Child]) -> None:
+        environment = child_environment(self.settings, os.environ)
+        self._family = Family(children, environment, self.log_folder, self.tell)
         self._family.start()
-        self._lock.write("run", "", self._family.identities())
+        self._sign()

@@ -92,6 +92,11 @@ class HomeLock:
         self.path = home / LOCK_NAME
         self._file: IO[bytes] | None = None
 
+    @property
+    def is_ours(self) -> bool:
+        """Tell whether this process holds the lock."""
+        return self._file is not None
+
     def acquire(self) -> bool:
         """Take the lock; False when another process has it."""
         file = self.path.open("ab")

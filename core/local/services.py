@@ -53,10 +53,7 @@ def open_home(settings: Settings) -> Path:
             pass
         free = shutil.disk_usage(home).free
     except OSError as error:
-        raise ConfigError(
-            f"The home folder {home} cannot be used: {error.strerror}.",
-            hint="Give another one with --home or STUDIO_HOME.",
-        ) from error
+        raise home_trouble(home, error) from error
     if free < LEAST_FREE_BYTES:
         raise ConfigError(
             f"The disk of {home} has {free / 1e6:.0f} MB free and the studio needs at least "
@@ -66,14 +63,26 @@ def open_home(settings: Settings) -> Path:
     return home
 
 
+def home_trouble(home: Path, error: OSError) -> ConfigError:
+    """Say that the system refused something in the home folder, and what to do."""
+    return ConfigError(
+        f"The home folder {home} cannot be used: {error.strerror or error}.",
+        hint="Free some space there, or give another folder with --home or STUDIO_HOME.",
+    )
+
+
 ROLES = {"train": "worker", "predict": "predictor"}
 
 
 def workshop(settings: Settings, roles: Sequence[str] = tuple(ROLES)) -> list[Child]:
     """Broker, and a worker of each role: ``train`` for runs, ``predict`` for texts."""
     broker = broker_child(settings)
-    workers = [Child(ROLES[role], python_command("worker", "--role", role)) for role in roles]
-    return [*([broker] if broker else []), *workers]
+    return [*([broker] if broker else []), *(worker_child(role) for role in roles)]
+
+
+def worker_child(role: str) -> Child:
+    """Describe a worker of one role as a child."""
+    return Child(ROLES[role], python_command("worker", "--role", role))
 
 
 def web_child(host: str, port: int) -> Child:

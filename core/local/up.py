@@ -12,12 +12,20 @@ from core.local.children import Child, Family
 from core.local.lock import HomeLock, live_info, read_info, stop_orphans
 from core.local.services import (
     child_environment,
+    home_trouble,
     open_home,
     upgrade_in_child,
     web_child,
     workshop,
 )
-from core.local.wait import StopRequest, claim_port, page_answers, page_url, stop_on_signals
+from core.local.wait import (
+    StopRequest,
+    claim_port,
+    page_answers,
+    page_url,
+    stop_on_signals,
+    trains_demo,
+)
 from core.settings import Settings, get_settings
 
 READY_SECONDS = 120.0
@@ -47,6 +55,10 @@ def up(host: str, port: int) -> int:
     Returns:
         Exit code: 0 after a wanted stop or when it runs already, 1 when it did not come up,
         2 when something must be changed first.
+
+    Raises:
+        ConfigError: If the port is taken, or the home folder cannot be used or is full.
+        StoreError: If the database cannot be brought to this version.
     """
     settings = get_settings()
     home = open_home(settings)
@@ -61,6 +73,10 @@ def up(host: str, port: int) -> int:
         lock.write("up", url)
         with stop_on_signals() as stop:
             return House(settings, lock, url).live(web_child(host, port), stop, host)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise home_trouble(home, error) from error
     finally:
         lock.release()
 
@@ -91,7 +107,6 @@ class House:
         """Migrate, start, wait until the page answers, then tend the children until a signal."""
         environment = child_environment(self.settings, os.environ)
         say("Starting DP Studio …")
-        is_first = not (self.settings.home_path / "studio.sqlite3").exists()
         upgrade_in_child(environment, stop)
         log_folder = self.settings.home_path / "logs"
         family = Family([*workshop(self.settings), web], environment, log_folder, warn)
@@ -101,7 +116,7 @@ class House:
                 self.lock.write("up", self.url, family.identities())
             if not self.wait_until_ready(family, web, stop):
                 return 0 if stop else 1
-            self.greet(host, is_first)
+            self.greet(host)
             self.tend(family, stop)
             say("Stopping …")
             return 0
@@ -133,15 +148,19 @@ class House:
     def tend_once(self, family: Family) -> None:
         """Look after the children once, and keep the lock file true."""
         if family.tend():
-            self.lock.write("up", self.url, family.identities())
+            try:
+                self.lock.write("up", self.url, family.identities())
+            except OSError as error:
+                # The file serves the next start; a full disk must not end what runs.
+                warn(f"{self.lock.path} could not be written: {error.strerror or error}")
 
-    def greet(self, host: str, is_first: bool) -> None:
+    def greet(self, host: str) -> None:
         """Tell the address and where things are."""
         home = self.settings.home_path
         say(f"\n  DP Studio is ready:  {self.url}\n")
         say(f"  results and database   {home}")
         say(f"  logs                   {home / 'logs'}")
-        if is_first and self.settings.demo:
+        if trains_demo(self.url):
             say("  a small demo study     trains now; your own runs go first")
         if host not in LOOPBACK:
             warn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import socket
 import time
@@ -10,10 +11,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 from core.errors import ConfigError
+from core.states import ENDED, RunState
 
 TICK_SECONDS = 0.1
+UNENDED = tuple(state.value for state in RunState if state not in ENDED)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -88,9 +92,23 @@ def page_url(host: str, port: int) -> str:
 
 def page_answers(url: str, seconds: float = 1.0) -> bool:
     """Tell whether the page's health route answers; proxies are left aside."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{url}/healthz", timeout=seconds) as answer:
+        with _open(f"{url}/healthz", seconds) as answer:
             return int(answer.status) == 200
     except (urllib.error.URLError, OSError, ValueError):
         return False
+
+
+def trains_demo(url: str, seconds: float = 5.0) -> bool:
+    """Tell whether the page has a demo study with runs that wait or train."""
+    try:
+        with _open(f"{url}/api/home", seconds) as answer:
+            demo = json.load(answer)["demo"]
+        return demo is not None and any(demo["states"].get(state) for state in UNENDED)
+    except (urllib.error.URLError, OSError, ValueError, KeyError):
+        return False
+
+
+def _open(url: str, seconds: float) -> Any:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return opener.open(url, timeout=seconds)

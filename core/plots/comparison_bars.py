@@ -13,6 +13,8 @@ from core.statistics.intervals import Summary, mean_std
 
 TITLE = "Means and seeds"
 GROUP_WIDTH = 0.84
+OUTLINE = "#101722"
+"""Of a seed's mark: dark, to stand out from its bar and from both grounds beside it."""
 
 
 class Row(NamedTuple):
@@ -126,7 +128,7 @@ def _add_method(chart: go.Figure, info: Info, label: str, offset: float, width: 
             "symbol": style.symbol,
             "size": 7,
             "color": style.color,
-            "line": {"width": 1, "color": "rgba(255, 255, 255, 0.75)"},
+            "line": {"width": 1.5, "color": OUTLINE},
         },
         name=name,
         legendgroup=name,

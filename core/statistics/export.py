@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable
 
 from core.metrics import TITLES
 from core.statistics.intervals import Summary
-from core.statistics.table import Cell, Column, Row, Table
+from core.statistics.table import Cell, Column, Row, Table, column_title
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 LATEX_SIGNS = {
@@ -27,7 +26,7 @@ LATEX_SIGNS = {
     "±": r"$\pm$",
 }
 CSV_HEAD = (
-    "method", "task", "backbone", "regime", "metric", "split", "mean", "std", "n",
+    "method", "task", "backbone", "regime", "selection", "metric", "split", "mean", "std", "n",
     "failures", "ended", "flags", "majority", "examples", "trainable_parameters", "runs",
 )  # fmt: skip
 
@@ -62,7 +61,7 @@ def to_csv(table: Table) -> str:
 def to_markdown(table: Table) -> str:
     """Write the table in percent; best bold, second in italics."""
     lines = [
-        _bar(["method", *(_head(table, column, _markdown) for column in table.columns)]),
+        _bar(["method", *(_markdown(title) for title in _titles(table))]),
         _bar(["---", *("---:" for _ in table.columns)]),
     ]
     marks = {0: "{}", 1: "**{}**", 2: "*{}*"}
@@ -75,7 +74,7 @@ def to_markdown(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """Write a booktabs table in percent; best bold, second underlined."""
-    heads = [_head(table, column, latex) for column in table.columns]
+    heads = [latex(title) for title in _titles(table)]
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",
@@ -105,9 +104,19 @@ def caption(table: Table) -> str:
     name = TITLES.get(table.metric, table.metric)
     return (
         f"{name[:1].upper()}{name[1:]} on {table.split} in percent, "
-        f"mean ± standard deviation over {seeds} runs; "
-        "checkpoints are chosen on dev."
+        f"mean ± standard deviation over {seeds} runs; {_chosen_on(table)}."
     )
+
+
+def _chosen_on(table: Table) -> str:
+    """Say what checkpoints are chosen on, which decides what a number is worth."""
+    practices = {column.is_paper_practice for column in table.columns}
+    paper = "trained on all of train, checkpoints are chosen on the reported split itself"
+    if practices == {True}:
+        return f"paper practice: {paper}"
+    if True in practices:
+        return f"checkpoints are chosen on dev; in columns with paper practice: {paper}"
+    return "checkpoints are chosen on dev"
 
 
 def harmless(text: str) -> str:
@@ -126,12 +135,8 @@ def _markdown(text: str) -> str:
     return text
 
 
-def _head(table: Table, column: Column, escape: Callable[[str], str]) -> str:
-    """Name a column by what differs between columns; the task always."""
-    parts = [column.task]
-    parts += [column.regime] if len({c.regime for c in table.columns}) > 1 else []
-    parts += [column.backbone] if len({c.backbone for c in table.columns}) > 1 else []
-    return escape(", ".join(parts))
+def _titles(table: Table) -> list[str]:
+    return [column_title(column, table.columns) for column in table.columns]
 
 
 def _cell(row: Row, column: Column, marks: dict[int, str], sign: str, none: str = "–") -> str:

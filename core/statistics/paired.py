@@ -16,6 +16,7 @@ EXACT_LIMIT = 16
 """Pairs up to which every pattern of signs is tried; above, ``NUM_DRAWS`` are drawn."""
 
 NUM_DRAWS = 100_000
+LEAST_PAIRS = 2
 Seed = TypeVar("Seed", bound=Hashable)
 
 
@@ -25,7 +26,7 @@ class PairedDifference(NamedTuple):
     Attributes:
         difference: Mean and spread of ``first - second`` over the pairs.
         interval: 95 % interval of the mean (Student), NaN below two pairs.
-        p: Two-sided p of the sign-flip test, NaN without pairs.
+        p: Two-sided p of the sign-flip test, NaN below two pairs.
         sentence: What this number of pairs can show.
     """
 
@@ -47,9 +48,8 @@ def paired_difference(
     shared = [seed for seed in first if seed in second]
     differences = [first[seed] - second[seed] for seed in shared]
     kept = [value for value in differences if math.isfinite(value)]
-    return PairedDifference(
-        mean_std(kept), t_interval(kept), sign_flip_p(kept), what_n_can_show(len(kept))
-    )
+    p = sign_flip_p(kept) if len(kept) >= LEAST_PAIRS else math.nan
+    return PairedDifference(mean_std(kept), t_interval(kept), p, what_n_can_show(len(kept)))
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
@@ -86,6 +86,8 @@ def what_n_can_show(n: int, level: float = 0.05) -> str:
     """Say what n pairs can and cannot show, for people."""
     if n == 0:
         return "No seed is shared by both, so nothing can be tested."
+    if n < LEAST_PAIRS:
+        return "With one pair nothing can be tested."
     needed = next(k for k in itertools.count(1) if smallest_p(k) < level)
     floor = f"{smallest_p(n):.2g}"
     if n < needed:

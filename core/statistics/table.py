@@ -11,6 +11,8 @@ from core.states import RunState
 from core.statistics.intervals import Summary, mean_std
 
 FAILURE_FLAGS = frozenset({"collapsed", "unfitted", "at chance"})
+PAPER_PRACTICE = "paper_practice"
+LEAST_SEEDS_TO_RANK = 2
 Seed = tuple[int, int]
 
 
@@ -69,13 +71,27 @@ class RunRow(Protocol):
     def num_trainable(self) -> Mapping[str, int] | int | None:
         """Trainable parameters."""
 
+    @property
+    def selection(self) -> str:
+        """What its checkpoint was chosen on, ``dev`` or ``paper_practice``."""
+
 
 class Column(NamedTuple):
-    """One question: a task on a backbone in a regime."""
+    """One question: a task on a backbone in a regime.
+
+    Runs whose checkpoints were chosen on the reported split stand in columns of their own: they
+    had another training split and saw what they are measured by.
+    """
 
     task: str
     backbone: str
     regime: str
+    selection: str = "dev"
+
+    @property
+    def is_paper_practice(self) -> bool:
+        """Tell whether checkpoints were chosen on the reported split itself."""
+        return self.selection == PAPER_PRACTICE
 
 
 class Cell(NamedTuple):
@@ -89,7 +105,8 @@ class Cell(NamedTuple):
         ended: Runs that ended, cancelled ones not counted.
         waiting: Runs that have not ended, a count.
         flags: How often each flag occurs.
-        rank: 1 for the best mean of the column, 2 for the second, else 0.
+        rank: 1 for the best mean of the column's cells with at least two seeds, 2 for the second,
+            else 0.
     """
 
     summary: Summary
@@ -116,7 +133,8 @@ class Row(NamedTuple):
         kind: Method's kind.
         num_trainable: Trainable parameters, the mean over the row's runs, NaN when unknown.
         cells: Cell of each column that the method has runs in.
-        average: Mean of the cells' means when the row has every column, else NaN.
+        average: Mean of the cells' means when the row has every column and all columns have one
+            regime and the row's cells one number of seeds, else NaN.
         average_rank: 1 or 2 for the two best averages, else 0.
     """
 
@@ -183,6 +201,14 @@ def build_table(runs: Iterable[RunRow], *, metric: str = "accuracy", split: str 
     )
 
 
+def column_title(column: Column, columns: Sequence[Column]) -> str:
+    """Name a column by task and regime, by its backbone where that differs, and paper practice."""
+    parts = [column.task, column.regime]
+    parts += [column.backbone] if len({c.backbone for c in columns}) > 1 else []
+    parts += ["paper practice"] if column.is_paper_practice else []
+    return ", ".join(parts)
+
+
 def metric_of(run: RunRow, metric: str, split: str) -> float:
     """Return one number of a succeeded run, NaN when it has none."""
     part = (run.result or {}).get(split) or {}
@@ -199,7 +225,7 @@ def trainable_of(run: RunRow) -> float:
 
 
 def _column(run: RunRow) -> Column:
-    return Column(run.task, run.backbone, run.regime)
+    return Column(run.task, run.backbone, run.regime, run.selection)
 
 
 def _with_row_labels(runs: Sequence[RunRow]) -> list[tuple[str, RunRow]]:
@@ -260,23 +286,36 @@ def _with_ranks(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
     cells = [dict(row.cells) for row in rows]
     for column in columns:
         present = [own for own in cells if column in own]
-        ranks = _ranks([own[column].summary.mean for own in present])
+        # A single seed is no mean, so it is neither best nor second.
+        summaries = [own[column].summary for own in present]
+        ranks = _ranks(
+            [one.mean if one.n >= LEAST_SEEDS_TO_RANK else math.nan for one in summaries]
+        )
         for own, rank in zip(present, ranks, strict=True):
             own[column] = own[column]._replace(rank=rank)
     return [row._replace(cells=own) for row, own in zip(rows, cells, strict=True)]
 
 
 def _with_averages(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
-    averages = [
-        sum(row.cells[column].summary.mean for column in columns) / len(columns)
-        if len(columns) > 1 and len(row.cells) == len(columns)
-        else math.nan
-        for row in rows
+    averages = [_average(row, columns) for row in rows]
+    sure = [min((cell.summary.n for cell in row.cells.values()), default=0) for row in rows]
+    ranked = [
+        average if n >= LEAST_SEEDS_TO_RANK else math.nan
+        for average, n in zip(averages, sure, strict=True)
     ]
     return tuple(
         row._replace(average=average, average_rank=rank)
-        for row, average, rank in zip(rows, averages, _ranks(averages), strict=True)
+        for row, average, rank in zip(rows, averages, _ranks(ranked), strict=True)
     )
+
+
+def _average(row: Row, columns: Sequence[Column]) -> float:
+    """Average the means of equal questions on different tasks; NaN where that would mislead."""
+    sizes = {cell.summary.n for cell in row.cells.values()}
+    settings = {(column.regime, column.selection) for column in columns}
+    if len(columns) < 2 or len(row.cells) < len(columns) or len(settings) > 1 or len(sizes) > 1:
+        return math.nan
+    return sum(row.cells[column].summary.mean for column in columns) / len(columns)
 
 
 def _mean_trainable(runs: Sequence[RunRow]) -> float:

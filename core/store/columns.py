@@ -85,12 +85,19 @@ def one_of(column: str, values: Iterable[str], name: str) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({listed})", name=name)
 
 
+def plain_text(text: str) -> str:
+    """Take out NUL, which PostgreSQL refuses in texts."""
+    return text.replace("\0", "")
+
+
 def json_safe(value: Any) -> Any:
     """Turn numpy numbers into plain ones and NaN or infinity into None, at any depth."""
     if isinstance(value, Mapping):
-        return {str(key): json_safe(item) for key, item in value.items()}
+        return {plain_text(str(key)): json_safe(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | list | tuple):
         return [json_safe(item) for item in value]
+    if isinstance(value, str):
+        return plain_text(value)
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not np.isfinite(value):

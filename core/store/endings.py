@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from core.errors import NotFound
+from core.errors import DamagedCheckpoint, NotFound
 from core.reporting import Ending
 from core.states import ACTIVE, ENDED, Outcome, RunState
+from core.store.checkpoints import give_up_newest
 from core.store.clock import utcnow
-from core.store.columns import json_safe
+from core.store.columns import plain_text
 from core.store.leases import Observation
 from core.store.models import INFRA_BUDGET, OOM_BUDGET, Attempt, Run, Worker
 from core.store.models_data import Artifact
@@ -28,20 +27,9 @@ from core.store.moves import (
     row_count,
     select_held,
 )
+from core.store.outcomes import Following, after, after_damage, after_stop, at_step, continues
 from core.store.scalars import seal
 from core.store.studies import mark_cancelled, settle
-
-BACK_OFF_SECONDS = (1, 5, 30)
-OOM_ADVICE = "Choose a smaller batch size or a shorter longest input, then retry."
-
-
-@dataclass(frozen=True)
-class _Next:
-    """Where an ended attempt leads: state, sentence, and columns that change with it."""
-
-    state: RunState
-    reason: str
-    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 def end_attempt(
@@ -56,6 +44,7 @@ def end_attempt(
 
     succeeded -> succeeded. failed -> failed, never retried. drained -> queued. crashed, lost ->
     queued after 1, 5, 30 seconds while the budget lasts, then failed ``crash_loop`` or ``lost``.
+    A damaged checkpoint is given up: queued from the one before while that budget lasts.
     out_of_memory -> queued to run alone when it was in a group, else failed with advice. A run
     that was asked to stop is cancelled whatever the outcome.
 
@@ -110,6 +99,26 @@ def drain_all(
 ) -> dict[str, RunState]:
     """Give back runs because the worker ends or makes room; budgets untouched."""
     ending = Ending(Outcome.DRAINED, kind="drained", detail=detail)
+    return _give_back(session, worker_id, fences, ending)
+
+
+def give_back_held(
+    session: Session,
+    worker_id: str,
+    outcome: Outcome,
+    detail: str,
+    *,
+    but: Collection[str] = (),
+) -> dict[str, RunState]:
+    """Give back all runs that stand in a worker's name, except some.
+
+    Args:
+        outcome: ``drained`` or ``lost``; the latter costs the run's budget.
+        but: Runs that the worker knows of.
+    """
+    mine = (Run.worker_id == worker_id, Run.state.in_(list(ACTIVE)), Run.id.not_in(list(but)))
+    fences = {row.id: row.fence for row in session.execute(select(Run.id, Run.fence).where(*mine))}
+    ending = Ending(outcome, kind=outcome.value, detail=detail)
     return _give_back(session, worker_id, fences, ending)
 
 
@@ -169,7 +178,7 @@ def cancel_study(session: Session, study_id: str, actor: str = "user") -> int:
     """
     query = select_held(Run.study_id == study_id, Run.state.not_in(list(ENDED)))
     runs = lock(session, query.order_by(Run.id))
-    mark_cancelled(session, study_id, actor, cancelled=True)
+    mark_cancelled(session, study_id, actor)
     for held in runs:
         _cancel(session, held, actor)
     settle(session, {study_id})
@@ -179,7 +188,8 @@ def cancel_study(session: Session, study_id: str, actor: str = "user") -> int:
 def retry(session: Session, run_id: str, actor: str = "user") -> RunState:
     """Queue a failed or cancelled run again with fresh budgets; return its state now.
 
-    It continues from its checkpoint. Any other state is left as it is.
+    It continues from its checkpoint. Any other state is left as it is. A cancelled study stays
+    cancelled: only cells of which no trial is cancelled any more get their finals.
 
     Raises:
         NotFound: If there is no such run.
@@ -203,7 +213,6 @@ def retry(session: Session, run_id: str, actor: str = "user") -> RunState:
         result=None,
         ended_at=None,
     )
-    mark_cancelled(session, held.study_id, actor, cancelled=False)
     settle(session, {held.study_id})
     return RunState.QUEUED
 
@@ -266,19 +275,24 @@ def _end(
     must_run_alone: bool = False,
 ) -> RunState | None:
     """Move one locked run out of its attempt; None when somebody was faster."""
+    ending = replace(ending, detail=plain_text(ending.detail))
+    is_damaged = ending.kind == DamagedCheckpoint.code and held.checkpoint_step > 0
+    previous = give_up_newest(session, held.id) if is_damaged else held.checkpoint_step
     if held.state is RunState.STOPPING:
-        following = _after_stop(held, ending)
+        following = after_stop(held, ending)
+    elif is_damaged:
+        following = after_damage(held, ending, previous)
     elif must_run_alone:
-        following = _Next(
+        following = Following(
             RunState.QUEUED,
-            f"{_at_step(held, ending)}; it is not known which run of the group caused it, so each "
-            f"runs alone; {_continues(held)}",
+            f"{at_step(held, ending)}; it is not known which run of the group caused it, so each "
+            f"runs alone; {continues(held.checkpoint_step)}",
             {"must_run_alone": True},
         )
     else:
-        following = _after(held, ending)
+        following = after(held, ending)
     now = utcnow()
-    values = dict(following.values)
+    values = {"checkpoint_step": previous, **following.values}
     if fence is not None:
         values["fence"] = fence
     if following.state in ENDED:
@@ -308,84 +322,6 @@ def _end(
     if following.state in ENDED:
         seal(session, held.id)
     return following.state
-
-
-def _after(held: Held, ending: Ending) -> _Next:
-    """Say what follows on an outcome of a run that nobody asked to stop."""
-    outcome = ending.outcome
-    if outcome is Outcome.SUCCEEDED:
-        return _Next(
-            RunState.SUCCEEDED,
-            f"finished at step {held.last_step}",
-            {"result": json_safe(ending.result), "exit_kind": "", "exit_detail": ""},
-        )
-    if outcome is Outcome.FAILED:
-        detail = ending.detail or "training failed"
-        return _failed(ending.kind or "failed", detail, f"{detail} (step {held.last_step})")
-    if outcome is Outcome.OUT_OF_MEMORY:
-        return _after_out_of_memory(held, ending)
-    if outcome in (Outcome.CRASHED, Outcome.LOST):
-        return _after_crash(held, ending)
-    reason = ending.detail or "the worker gave it back"
-    return _Next(RunState.QUEUED, f"{reason} at step {held.last_step}; {_continues(held)}")
-
-
-def _after_stop(held: Held, ending: Ending) -> _Next:
-    if ending.outcome is Outcome.SUCCEEDED:
-        reason = f"stopped as asked, at the last step ({held.last_step})"
-    elif ending.outcome in (Outcome.CANCELLED, Outcome.DRAINED):
-        reason = f"stopped as asked at step {held.last_step}"
-    else:
-        reason = f"{_at_step(held, ending)} while it was being stopped"
-    return _Next(RunState.CANCELLED, reason, {"exit_kind": "cancelled", "exit_detail": reason})
-
-
-def _after_crash(held: Held, ending: Ending) -> _Next:
-    if held.infra_left <= 0:
-        kind = "lost" if ending.outcome is Outcome.LOST else "crash_loop"
-        detail = (
-            f"{_at_step(held, ending)}, for the {INFRA_BUDGET + 1}th time; it is not tried again"
-        )
-        return _failed(kind, detail, detail)
-    used = min(INFRA_BUDGET - held.infra_left, len(BACK_OFF_SECONDS) - 1)
-    wait = BACK_OFF_SECONDS[used]
-    return _Next(
-        RunState.QUEUED,
-        f"{_at_step(held, ending)}; {_continues(held)} after {wait} s",
-        {
-            "infra_left": held.infra_left - 1,
-            "not_before": utcnow() + timedelta(seconds=wait),
-        },
-    )
-
-
-def _after_out_of_memory(held: Held, ending: Ending) -> _Next:
-    if held.group_size > 1 and held.oom_left > 0:
-        return _Next(
-            RunState.QUEUED,
-            f"out of memory in a group of {held.group_size} at step {held.last_step}; it runs "
-            f"alone next and {_continues(held)}",
-            {"must_run_alone": True, "oom_left": held.oom_left - 1},
-        )
-    detail = f"Out of memory at step {held.last_step}. {OOM_ADVICE}"
-    if ending.detail:
-        detail = f"{ending.detail.rstrip('.')} at step {held.last_step}. {OOM_ADVICE}"
-    return _failed(Outcome.OUT_OF_MEMORY.value, detail, detail)
-
-
-def _failed(kind: str, detail: str, reason: str) -> _Next:
-    return _Next(RunState.FAILED, reason, {"exit_kind": kind[:40], "exit_detail": detail})
-
-
-def _at_step(held: Held, ending: Ending) -> str:
-    what = ending.detail.rstrip(".") or f"the attempt {ending.outcome.value}"
-    return f"{what} at step {held.last_step}"
-
-
-def _continues(held: Held) -> str:
-    if held.checkpoint_step:
-        return f"continues from step {held.checkpoint_step}"
-    return "starts again from the beginning"
 
 
 def _actor(session: Session, held: Held) -> str:

@@ -26,6 +26,7 @@ from core.store.query_rows import (
     run_row,
     run_rows,
     select_runs,
+    selections,
     shown_result,
     state_counts,
     study_events,
@@ -231,7 +232,8 @@ def comparison(session: Session, filters: RunFilters = ALL_RUNS) -> list[Compari
         .add_columns(Study.protocol, Study.closed_at, Study.test_opened_at, Study.test_openings)
         .order_by(Study.number, Run.ordinal)
         .limit(MAX_COMPARED)
-    )
+    ).all()
+    chosen_on = selections(session, {row.study_id for row in rows})
     found = []
     for row in rows:
         is_open = row.closed_at is not None or row.test_opened_at is not None
@@ -258,6 +260,7 @@ def comparison(session: Session, filters: RunFilters = ALL_RUNS) -> list[Compari
                 test_openings=row.test_openings,
                 num_trainable=row.num_trainable,
                 result=shown_result(row.result, is_test_open=is_open),
+                selection=chosen_on[row.study_id],
             )
         )
     return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Row, Select, String, cast, func, or_, select
@@ -19,8 +20,9 @@ Selection = TypeVar("Selection", bound=Select[*tuple[Any, ...]])
 _COPIED = (
     "id", "study_id", "ordinal", "task", "backbone", "regime", "method_kind", "method_label",
     "config_hash", "data_seed", "init_seed", "role", "priority", "phase", "last_step",
-    "total_steps", "seconds_per_step", "group_size", "attempt", "worker_id", "not_before",
-    "exit_kind", "exit_detail", "num_trainable", "created_at", "started_at", "ended_at",
+    "checkpoint_step", "total_steps", "seconds_per_step", "group_size", "attempt", "worker_id",
+    "not_before", "exit_kind", "exit_detail", "num_trainable", "created_at", "started_at",
+    "ended_at",
 )  # fmt: skip
 
 NEWEST_FIRST = (Study.number.desc(), Run.ordinal)
@@ -124,6 +126,7 @@ def study_rows(session: Session, found: Sequence[Study]) -> list[StudyRow]:
             name=study.name,
             question=study.question,
             protocol=study.protocol,
+            selection=_selection(study.recipe),
             is_demo=study.is_demo,
             priority=study.priority,
             states=counts[study.id],
@@ -135,6 +138,22 @@ def study_rows(session: Session, found: Sequence[Study]) -> list[StudyRow]:
         )
         for study in found
     ]
+
+
+def selections(session: Session, study_ids: Collection[str]) -> dict[str, str]:
+    """What the checkpoints of studies are chosen on, ``dev`` or ``paper_practice``, by study."""
+    rows = session.execute(select(Study.id, Study.recipe).where(Study.id.in_(study_ids)))
+    return {row.id: _selection(row.recipe) for row in rows}
+
+
+def _selection(recipe: str) -> str:
+    return str(json.loads(recipe).get("selection", "dev"))
+
+
+def configs(session: Session, run_ids: Collection[str]) -> dict[str, str]:
+    """Canonical JSON of the configs of runs, by run."""
+    rows = session.execute(select(Run.id, Run.config).where(Run.id.in_(run_ids)))
+    return {row.id: row.config for row in rows}
 
 
 def run_events(session: Session, *where: ColumnElement[bool], limit: int) -> list[EventRow]:

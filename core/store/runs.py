@@ -6,7 +6,7 @@ nothing is changed then. They work inside ``Store.write()``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,15 +14,21 @@ from sqlalchemy import exists, insert, or_, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
-from core.reporting import Checkpoint as DurableCheckpoint
 from core.reporting import Progress
-from core.states import ACTIVE, RunState, StopKind
+from core.states import ACTIVE, Outcome, RunState, StopKind
+from core.store.checkpoints import (
+    drop_checkpoints,
+    prune_checkpoints,
+    register_checkpoint,
+    registered_folder,
+)
 from core.store.clock import utcnow
 from core.store.endings import (
     cancel_study,
     drain_all,
     end_attempt,
     expire,
+    give_back_held,
     release_all,
     request_cancel,
     retry,
@@ -36,9 +42,8 @@ from core.store.moves import (
     move,
     row_count,
     select_held,
-    update_held,
 )
-from core.store.scalars import seal, truncate_above
+from core.store.scalars import truncate_above
 
 Beat = StopKind | Literal["lost"] | None
 
@@ -55,6 +60,7 @@ __all__ = [
     "progress",
     "prune_checkpoints",
     "register_checkpoint",
+    "registered_folder",
     "release_all",
     "request_cancel",
     "retry",
@@ -165,13 +171,22 @@ def progress(session: Session, run_id: str, fence: int, progress: Progress) -> b
     return row_count(changed) == 1
 
 
-def beat(session: Session, worker_id: str, fences: Mapping[str, int]) -> dict[str, Beat]:
+def beat(
+    session: Session,
+    worker_id: str,
+    fences: Mapping[str, int],
+    *,
+    waiting: Collection[str] = (),
+) -> dict[str, Beat]:
     """Renew the worker's lease and learn what to do with each run that it holds.
 
     A worker that was held for lost counts as alive again; its runs are gone all the same.
+    A run in its name that it does not know of goes back to the queue: the claim was committed, but
+    the answer did not arrive.
 
     Args:
         fences: Fence of each run by id.
+        waiting: Runs whose end the worker knows and has not yet written.
 
     Returns:
         For each run None (go on), ``StopKind.CANCEL``, or "lost" (stop, write nothing more).
@@ -184,10 +199,14 @@ def beat(session: Session, worker_id: str, fences: Mapping[str, int]) -> dict[st
     )
     rows = session.execute(
         select(Run.id, Run.state, Run.fence).where(
-            Run.id.in_(list(fences)), Run.worker_id == worker_id, Run.state.in_(list(ACTIVE))
+            Run.worker_id == worker_id, Run.state.in_(list(ACTIVE))
         )
-    )
-    states = {row.id: row.state for row in rows if row.fence == fences[row.id]}
+    ).all()
+    states = {row.id: row.state for row in rows if row.fence == fences.get(row.id)}
+    known = {*fences, *waiting}
+    if any(row.id not in known for row in rows):
+        detail = "the worker's claim was lost on its way"
+        give_back_held(session, worker_id, Outcome.LOST, detail, but=known)
     answers: dict[str, Beat] = {}
     for run_id in fences:
         if run_id not in states:
@@ -197,77 +216,6 @@ def beat(session: Session, worker_id: str, fences: Mapping[str, int]) -> dict[st
         else:
             answers[run_id] = None
     return answers
-
-
-def register_checkpoint(
-    session: Session, run_id: str, fence: int, checkpoint: DurableCheckpoint, *, folder: str = ""
-) -> bool:
-    """Register a durable checkpoint and seal the run's open chunks. False: the claim was lost.
-
-    Args:
-        folder: How the folder is written down (relative to the artifacts folder); empty: as it is.
-    """
-    held = lock_claimed(session, run_id, fence)
-    if held is None:
-        return False
-    values: dict[str, object] = {
-        "checkpoint_step": max(held.checkpoint_step, checkpoint.step),
-        "last_step": max(held.last_step, checkpoint.step),
-    }
-    if not update_held(session, held, **values):
-        return False
-    session.merge(
-        Checkpoint(
-            run_id=run_id,
-            step=checkpoint.step,
-            attempt=held.attempt,
-            folder=folder or str(checkpoint.folder),
-            sha256=checkpoint.sha256,
-            num_bytes=checkpoint.num_bytes,
-            is_best=checkpoint.is_best,
-            state="registered",
-        )
-    )
-    session.flush()
-    seal(session, run_id)
-    return True
-
-
-def prune_checkpoints(session: Session, run_id: str, fence: int) -> list[str]:
-    """Mark all checkpoints but the newest and the best as deleted; return their folders.
-
-    Remove the folders after the commit.
-    """
-    if lock_claimed(session, run_id, fence) is None:
-        return []
-    rows = session.scalars(
-        select(Checkpoint)
-        .where(Checkpoint.run_id == run_id, Checkpoint.state == "registered")
-        .order_by(Checkpoint.step.desc(), Checkpoint.attempt.desc())
-    ).all()
-    best = next((row for row in rows if row.is_best), None)
-    old = [row for row in rows[1:] if row is not best]
-    for row in old:
-        row.state = "deleted"
-    session.flush()
-    return [row.folder for row in old]
-
-
-def drop_checkpoints(session: Session, run_id: str) -> list[str]:
-    """Mark all checkpoints of a succeeded run as deleted; return their folders.
-
-    Its adapter is an artifact of its own. Remove the folders after the commit.
-    """
-    state = session.scalar(select(Run.state).where(Run.id == run_id))
-    if state != RunState.SUCCEEDED.value:
-        return []
-    rows = session.scalars(
-        select(Checkpoint).where(Checkpoint.run_id == run_id, Checkpoint.state == "registered")
-    ).all()
-    for row in rows:
-        row.state = "deleted"
-    session.flush()
-    return [row.folder for row in rows]
 
 
 def _ready() -> tuple[ColumnElement[bool], ...]:

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    SQLAlchemyError,
+    StatementError,
+)
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool, Pool
 
@@ -24,6 +31,11 @@ BUSY_SECONDS = 10
 SAFE_SQLITE = (3, 51, 3)
 """First version without a rare fault in which two writers could damage a WAL database."""
 
+
+class Refused(StoreError):
+    """The database will refuse these values however often they are written."""
+
+
 UP_HINT = "Run ./studio up, which brings the database up to date."
 
 
@@ -31,6 +43,9 @@ def store_error(error: SQLAlchemyError, url: str) -> StoreError:
     """Say in a sentence what the database refused and what to do."""
     detail = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     low = detail.lower()
+    is_value_wrong = isinstance(error, StatementError) and not isinstance(error, DBAPIError)
+    if is_value_wrong or isinstance(error, DataError | IntegrityError):
+        return Refused(f"The database refused: {detail}.")
     if "database is locked" in low or "lock timeout" in low or "deadlock" in low:
         return StoreError(
             f"The database is busy: another process held it for {BUSY_SECONDS} seconds; "

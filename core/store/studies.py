@@ -108,15 +108,13 @@ def is_test_open(session: Session, study_id: str) -> bool:
     return row.closed_at is not None or row.test_opened_at is not None
 
 
-def mark_cancelled(session: Session, study_id: str, actor: str, *, cancelled: bool) -> None:
-    """Note that a study is cancelled as a whole, so that no finals follow, or no longer."""
+def mark_cancelled(session: Session, study_id: str, actor: str) -> None:
+    """Note that a study is cancelled as a whole, so that no finals follow."""
     study = _lock_study(session, study_id)
-    if cancelled == (study.cancelled_at is not None):
-        return
-    study.cancelled_at = utcnow() if cancelled else None
-    if cancelled:
+    if study.cancelled_at is None:
+        study.cancelled_at = utcnow()
         _record(session, study_id, "cancelled", f"Cancelled by {actor}.", repeat=True)
-    session.flush()
+        session.flush()
 
 
 def settle(session: Session, study_ids: Collection[str]) -> None:
@@ -126,7 +124,7 @@ def settle(session: Session, study_ids: Collection[str]) -> None:
     """
     for study_id in sorted(study_ids):
         study = _lock_study(session, study_id)
-        if study.protocol == "tuned" and study.cancelled_at is None:
+        if study.protocol == "tuned":
             advance(session, study)
         waiting = session.scalar(
             select(func.count())
@@ -143,11 +141,12 @@ def settle(session: Session, study_ids: Collection[str]) -> None:
 def advance(session: Session, study: Study) -> int:
     """Create the final runs of each cell whose trials have all ended; return their number.
 
-    A cell without a succeeded trial is told once in the study's events and gets no finals.
+    A cell without a succeeded trial is told once in the study's events and gets no finals. In a
+    cancelled study only cells go on whose cancelled trials were all tried again.
     """
     seeds = Seeds.model_validate(json.loads(study.recipe)["seeds"])
     created = 0
-    for cell in _due_cells(session, study.id):
+    for cell in _due_cells(session, study):
         rows = session.execute(
             select(Run.config, Run.state, Run.result)
             .where(Run.study_id == study.id, Run.cell == cell, Run.role == "trial")
@@ -189,16 +188,17 @@ def _describe(config: RunConfig) -> str:
     )
 
 
-def _due_cells(session: Session, study_id: str) -> list[str]:
+def _due_cells(session: Session, study: Study) -> list[str]:
     """Cells whose trials have all ended and that have no finals, in the order of the study."""
-    with_finals = select(Run.cell).where(Run.study_id == study_id, Run.role == "final")
+    done = ENDED - {RunState.CANCELLED} if study.cancelled_at else ENDED
+    with_finals = select(Run.cell).where(Run.study_id == study.id, Run.role == "final")
     open_cells = select(Run.cell).where(
-        Run.study_id == study_id, Run.role == "trial", Run.state.not_in(list(ENDED))
+        Run.study_id == study.id, Run.role == "trial", Run.state.not_in(list(done))
     )
     rows = session.execute(
         select(Run.cell)
         .where(
-            Run.study_id == study_id,
+            Run.study_id == study.id,
             Run.role == "trial",
             Run.cell.not_in(with_finals),
             Run.cell.not_in(open_cells),

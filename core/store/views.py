@@ -44,6 +44,7 @@ class RunRow:
         dev: Numbers on dev at the selected checkpoint, empty before success.
         flags: Warnings of a succeeded run.
         queue_position: Runs that come before it, itself included; 0 when not queued or not asked.
+        checkpoint_step: Update that a next attempt continues from, 0 for the beginning.
     """
 
     id: str
@@ -80,6 +81,7 @@ class RunRow:
     started_at: datetime | None
     ended_at: datetime | None
     queue_position: int = 0
+    checkpoint_step: int = 0
 
     @property
     def slug(self) -> str:
@@ -95,10 +97,11 @@ class RunRow:
 
     @property
     def share_done(self) -> float:
-        """Updates done of the updates planned, 0 to 1."""
+        """Updates done of the updates planned, 0 to 1; of a waiting run those that are kept."""
         if self.state is RunState.SUCCEEDED:
             return 1.0
-        return min(1.0, self.last_step / self.total_steps) if self.total_steps else 0.0
+        done = self.checkpoint_step if self.state is RunState.QUEUED else self.last_step
+        return min(1.0, done / self.total_steps) if self.total_steps else 0.0
 
 
 @dataclass(frozen=True)
@@ -146,13 +149,19 @@ class GroupsPage:
 
 @dataclass(frozen=True)
 class StudyRow:
-    """One study in a list; ``states`` counts its runs per state."""
+    """One study in a list.
+
+    Attributes:
+        states: Number of its runs per state.
+        selection: ``dev``, or ``paper_practice`` when checkpoints are chosen on what is reported.
+    """
 
     id: str
     number: int
     name: str
     question: str
     protocol: str
+    selection: str
     is_demo: bool
     priority: int
     states: Mapping[str, int]
@@ -299,7 +308,12 @@ class RunView:
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One run in a comparison; ``result`` has no ``test`` while its study's test is sealed."""
+    """One run in a comparison.
+
+    Attributes:
+        selection: What checkpoints are chosen on, ``dev`` or ``paper_practice``.
+        result: Numbers of the run, without ``test`` while its study's test is sealed.
+    """
 
     run_id: str
     study_id: str
@@ -322,6 +336,7 @@ class ComparisonRow:
     test_openings: int
     num_trainable: Mapping[str, int]
     result: Mapping[str, Any]
+    selection: str = "dev"
 
 
 @dataclass(frozen=True)

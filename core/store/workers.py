@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from core.states import ACTIVE
+from core.states import ACTIVE, Outcome
 from core.store.clock import utcnow
 from core.store.columns import new_id
+from core.store.endings import give_back_held
 from core.store.models import Run, Worker
 from core.store.views import WorkerRow
 
@@ -63,7 +64,8 @@ def beat(session: Session, worker_id: str) -> None:
 
 
 def stop(session: Session, worker_id: str) -> None:
-    """Mark a worker as stopped; give its runs back before (``runs.drain_all``)."""
+    """Mark a worker as stopped; runs that still stand in its name go back to the queue."""
+    give_back_held(session, worker_id, Outcome.DRAINED, "the worker ended")
     session.execute(
         update(Worker)
         .where(Worker.id == worker_id)

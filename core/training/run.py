@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,6 @@ from core.training.streams import generator
 from core.training.warm import WarmBackbone
 
 RECENT_LOSSES = 50
-KEPT_CHECKPOINTS = 2
 SPLITS = ("train", "dev", "test")
 
 
@@ -116,7 +114,6 @@ class TrainingRun:
         )
         self._evaluations = frozenset(evaluation_steps(self.total, training.evaluations))
         self._labels = splits["train"].labels.to(warm.backbone.device)
-        self._written: list[tuple[Path, bool]] = []
         self._saved_at = (0, 0)
         self.card = AdapterCard(
             config=self.config,
@@ -287,7 +284,7 @@ class TrainingRun:
         return scalars
 
     def save(self) -> Checkpoint:
-        """Write a checkpoint; older ones of this attempt go, but for one more and the best.
+        """Write a checkpoint; older ones stay until whoever is told of it lets them go.
 
         Raises:
             TrainingError: If the disk refuses.
@@ -304,20 +301,7 @@ class TrainingRun:
             self.best = target / ADAPTER
         elif self.best is not None:
             self.best = target / BEST
-        self._prune(target, is_best)
         return Checkpoint(progress.step, target, seal.sha256, seal.num_bytes, is_best)
-
-    def _prune(self, newest: Path, is_best: bool) -> None:
-        self._written = [(path, was and not is_best) for path, was in self._written]
-        self._written.append((newest, is_best))
-        old = self._written[:-KEPT_CHECKPOINTS]
-        for path, keeps in old:
-            if not keeps:
-                shutil.rmtree(path, ignore_errors=True)
-        self._written = [
-            *[entry for entry in old if entry[1]],
-            *self._written[-KEPT_CHECKPOINTS:],
-        ]
 
     def mark_saved(self) -> None:
         """Note that the place the run stands at is on disk already."""

@@ -107,7 +107,10 @@ def test_the_draft_survives_a_reload_and_starts_over_on_request(site: Site, page
     page.reload()
     expect(page.get_by_role("button", name="Queue 6 runs")).to_be_visible()
     expect(page.locator("#field-seeds-init textarea")).to_have_value("0-2")
-    page.get_by_role("button", name="Start over").click()
+    note = page.locator("#draft-note")
+    expect(note).to_contain_text("Draft restored")
+    note.get_by_role("button", name="Start over").click()
+    expect(note).not_to_contain_text("Draft restored")
     expect(page.get_by_role("button", name="Queue 4 runs")).to_be_visible()
 
 
@@ -122,6 +125,29 @@ def test_a_pasted_recipe_fills_the_form_or_tells_its_problems(site: Site, page: 
     page.get_by_role("button", name="Load into the form").click()
     expect(page.get_by_role("button", name="Queue 3 runs")).to_be_visible()
     expect(page.get_by_label("Name of the study")).to_have_value("pasted")
+
+
+def test_own_data_is_checked_while_it_is_entered(site: Site, page: Page) -> None:
+    page.goto(f"{site.address}/new")
+    page.get_by_role("button", name="Own data or model").click()
+    page.locator("#field-own-folder textarea").fill("/no/such/folder")
+    queue = page.get_by_role("button", name="Queue runs")
+    name = page.locator("#field-own-name .studio-field-error")
+    expect(name).to_contain_text("needs a name")
+    expect(queue).to_be_disabled()
+    page.locator("#field-own-name textarea").fill("mine")
+    folder = page.locator("#field-own-folder .studio-field-error")
+    expect(folder).to_contain_text("there is no folder /no/such/folder")
+    expect(queue).to_be_disabled()
+    expect(page.get_by_text("Ready", exact=True)).to_have_count(0)
+
+
+def test_the_tab_of_the_text_shows_nothing_of_the_form(site: Site, page: Page) -> None:
+    page.goto(f"{site.address}/new")
+    expect(page.get_by_role("button", name="Queue 4 runs")).to_be_visible()
+    page.get_by_role("tab", name="Recipe as YAML").click()
+    expect(page.get_by_role("button", name="Queue 4 runs")).not_to_be_visible()
+    expect(page.locator("#preview-card")).not_to_be_visible()
 
 
 def test_a_run_is_cloned_into_the_form(site: Site, page: Page) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from core.store import predictions
 from tests.seeding import HOSTILE, Seeded, answer_body, report, seed
@@ -137,8 +137,9 @@ def test_a_finished_run_shows_result_cuts_and_config(page: Page, site: Site) -> 
     drawn(page, "cut")
     result = page.get_by_role("region", name="Result")
     expect(result).to_contain_text("Finished")
-    expect(result).to_contain_text("74.7")
-    expect(result).to_contain_text("73.5")
+    expect(result).to_contain_text("74.7 %")
+    expect(result).to_contain_text("73.5 %")
+    expect(page.locator(".modebar-btn")).to_have_count(0)
     expect(page.get_by_text("method.num_virtual_tokens")).to_be_visible()
     page.get_by_text("Evaluations as a table").click()
     expect(page.get_by_role("columnheader", name="dev/accuracy")).to_be_visible()
@@ -157,6 +158,7 @@ def test_a_queued_run_can_be_cancelled_and_retried(page: Page, site: Site) -> No
     expect(page.get_by_text("Curves appear when a worker takes the run.")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("region", name="Result")).to_contain_text("Cancelled")
+    expect(page.get_by_role("alert")).to_have_count(0)
     page.get_by_role("button", name="Retry").click()
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
 
@@ -224,11 +226,21 @@ def answer_all(site: Site, tokens: list[str]) -> None:
     raise AssertionError("nobody asked")
 
 
+def label_names(page: Page) -> list[Locator]:
+    """Names of the labels of each answer, in the order in which they stand."""
+    return [card.locator(".label-name") for card in page.locator("article.answer").all()]
+
+
 def test_try_it_shows_answers_tokens_and_cuts_side_by_side(page: Page, site: Site) -> None:
     visit(page, site, "/try?task=desk")
     # The first example is classified by itself.
-    answer_all(site, ["[CLS]", "hello", "[SEP]"])
+    answer_all(site, ["[CLS]", "[UNK]", "[SEP]"])
     expect(page.get_by_text("The runs disagree")).to_be_visible()
+    unknown = page.get_by_text("no token of this text is known to the backbone")
+    expect(unknown).to_have_count(6)
+    # Runs disagree, yet their labels stand in one order.
+    names = [card.all_inner_texts() for card in label_names(page)]
+    assert all(one == names[0] for one in names)
     expect(page.locator("article.answer")).to_have_count(6)
     page.get_by_role("textbox", name="Text").fill(HOSTILE)
     page.keyboard.press("Enter")
@@ -236,6 +248,7 @@ def test_try_it_shows_answers_tokens_and_cuts_side_by_side(page: Page, site: Sit
     first = page.locator("article.answer").first
     expect(first).to_contain_text("3 prompt vectors before the text, 7 after it")
     expect(first.locator(".token").nth(1)).to_have_text(HOSTILE)
+    expect(unknown).to_have_count(0)
     expect(first.locator(".vector")).to_have_count(10)
     expect(first).to_contain_text("first 3 of 412 tokens used")
     expect(first.get_by_role("img", name="Probability of each cut")).to_be_visible()

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from core.errors import NotFound
-from core.reporting import Ending, Progress
+from core.reporting import Progress
 from core.states import Outcome, RunState, StopKind
 from core.store import runs, workers
 from core.store.check import check
@@ -314,30 +314,6 @@ def test_retry_gives_fresh_budgets_and_success_is_final(store: Store) -> None:
             runs.retry(session, "nowhere")
 
 
-def test_pruning_keeps_the_newest_and_the_best_checkpoint(store: Store) -> None:
-    submit(store)
-    run = start(store, worker(store))
-    with store.write() as session:
-        for step in (10, 20, 30, 40):
-            runs.register_checkpoint(
-                session, run.id, run.fence, checkpoint(step, is_best=step < 30)
-            )
-        assert sorted(runs.prune_checkpoints(session, run.id, run.fence)) == ["run/10", "run/30"]
-        assert runs.prune_checkpoints(session, run.id, run.fence) == []
-
-
-def test_only_a_success_lets_its_checkpoints_go(store: Store) -> None:
-    submit(store)
-    run = start(store, worker(store))
-    with store.write() as session:
-        runs.register_checkpoint(session, run.id, run.fence, checkpoint(10))
-        assert runs.drop_checkpoints(session, run.id) == []
-        runs.end_attempt(session, run.id, run.fence, Ending(Outcome.SUCCEEDED))
-        assert runs.drop_checkpoints(session, run.id) == ["run/10"]
-    with store.read() as session:
-        assert not [line for line in check(session) if "checkpoint" in line]
-
-
 def test_success_without_the_note_of_the_start_still_counts(store: Store) -> None:
     submit(store)
     run = claim(store, worker(store))[0]
@@ -358,3 +334,37 @@ def test_back_off_is_over_when_its_time_has_passed(store: Store) -> None:
     with store.write() as session:
         session.execute(update(Run).values(not_before=utcnow() - timedelta(seconds=1)))
     assert claim(store, worker(store))[0].id == study.run_ids[0]
+
+
+def test_a_beat_gives_back_what_the_worker_does_not_know_that_it_holds(store: Store) -> None:
+    submit(store, recipe(seeds=(0, 1, 2)))
+    mine, other = worker(store), worker(store, "w2")
+    known, ending, unknown = (start(store, mine) for _ in range(3))
+    submit(store)
+    foreign = start(store, other)
+    with store.write() as session:
+        answer = runs.beat(session, mine, {known.id: known.fence}, waiting={ending.id})
+    assert answer == {known.id: None}
+    assert row(store, unknown.id).state == "queued"
+    assert {row(store, run.id).state for run in (known, ending, foreign)} == {"running"}
+
+
+def test_a_worker_that_stops_leaves_no_run_in_its_name(store: Store) -> None:
+    submit(store, recipe(seeds=(0, 1)))
+    mine = worker(store)
+    first, second = claim(store, mine, 2)
+    with store.write() as session:
+        runs.request_cancel(session, second.id)
+        workers.stop(session, mine)
+    assert [row(store, run.id).state for run in (first, second)] == ["queued", "cancelled"]
+    assert row(store, first.id).infra_left == 3
+
+
+def test_texts_with_nul_are_stored_without_it(store: Store) -> None:
+    submit(store, recipe(seeds=(0, 1)))
+    mine = worker(store)
+    failed, done = claim(store, mine, 2)
+    end(store, failed, Outcome.FAILED, kind="bad_data", detail="A\0B")
+    end(store, done, Outcome.SUCCEEDED, result={"flags": ["a\0b"]})
+    assert row(store, failed.id).exit_detail == "AB"
+    assert row(store, done.id).result == {"flags": ["ab"]}

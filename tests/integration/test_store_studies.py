@@ -148,6 +148,23 @@ def test_a_cancelled_study_gets_no_finals(store: Store) -> None:
     assert after.row.closed_at is not None
 
 
+def test_a_retry_in_a_cancelled_study_brings_only_its_own_cell_back(store: Store) -> None:
+    study = submit(store, TUNED)
+    mine = worker(store)
+    first, second, third = claim(store, mine, 3)
+    succeed(store, first)
+    succeed(store, second)
+    with store.write() as session:
+        runs.cancel_study(session, study.id)
+    end(store, third, Outcome.CANCELLED)
+    with store.write() as session:
+        assert runs.retry(session, third.id) is RunState.QUEUED
+    assert len(view(store, study.id).runs) == 6
+    succeed(store, start(store, mine))
+    finals = [line for line in view(store, study.id).runs if line.role == "final"]
+    assert {line.method_label for line in finals} == {"prompt_tuning"}
+
+
 def test_an_unknown_study_is_named(store: Store) -> None:
     with store.write() as session, pytest.raises(NotFound, match="no study S99"):
         queries.study_overview(session, "S99")

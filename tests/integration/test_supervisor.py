@@ -30,6 +30,7 @@ from tests.worker_tools import (
     running,
     wait_for,
 )
+from worker import claiming
 from worker.supervisor import Supervisor
 
 SLOW: dict[str, Any] = {"steps": 2000, "pause": 0.01, "checkpoint_every": 5}
@@ -82,7 +83,7 @@ def test_claimed_runs_are_trained_together_and_end(
         page = scalars.read_curves(session, {ids[0]: scalars.Cursor()})[ids[0]]
     assert page.curves["train/loss"].steps == list(range(1, 13))
     kept = sorted((home / "artifacts" / "runs" / ids[0]).glob("*/step-*"))
-    assert [folder.name for folder in kept] == ["step-10"]
+    assert kept == [], "a success keeps its adapter alone"
 
 
 def test_a_killed_trainer_is_followed_by_one_that_continues(
@@ -284,7 +285,7 @@ def test_training_ends_before_the_lease_when_the_database_is_away(
     store: Store, home: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [run_id] = queue_runs(store, 1)
-    supervisor = supervise(store, home, {**SLOW, "steps": 150})
+    supervisor = supervise(store, home, {**SLOW, "steps": 400})
     real = Store.write
     away = False
 
@@ -318,6 +319,66 @@ def test_a_trainer_that_cannot_work_is_told_and_does_not_go_round_for_ever(
     detail = watcher.attempts(run_id)[0].detail
     assert ("cannot be understood" in detail) or ("exit code 3" in detail)
     assert watcher.run(run_id).log_path
+
+
+def test_runs_wait_while_their_folders_cannot_be_made(
+    store: Store, home: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.supervisor.NO_ROOM_SECONDS", 0.1)
+    ids = queue_runs(store, 2)
+    folder = home / "artifacts" / "runs"
+    folder.parent.mkdir(exist_ok=True)
+    folder.write_text("a file stands in the way")
+    with running(supervise(store, home, QUICK)):
+        time.sleep(0.5)
+        assert watcher.states(ids) == ["queued", "queued"]
+        assert watcher.run(ids[0]).attempt == 0
+        folder.unlink()
+        watcher.wait_state(ids, RunState.SUCCEEDED)
+
+
+def test_a_log_that_cannot_be_made_strands_no_run(
+    store: Store, home: Path, watcher: Watcher
+) -> None:
+    ids = queue_runs(store, 2)
+    (home / "logs").write_text("a file stands in the way")
+    with running(supervise(store, home, QUICK)):
+        wait_for(lambda: all(watcher.run(run_id).must_run_alone for run_id in ids))
+        (home / "logs").unlink()
+        watcher.wait_state(ids, RunState.SUCCEEDED)
+    assert "could not be started" in watcher.attempts(ids[0])[0].detail
+
+
+def test_a_claim_whose_answer_was_lost_is_given_back(
+    store: Store, home: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [run_id] = queue_runs(store, 1)
+    real = claiming.claim_group
+    lost: list[object] = []
+
+    def claim_group(*arguments: Any) -> list[Any]:
+        claimed = real(*arguments)
+        if claimed and not lost:
+            lost.extend(claimed)
+            raise StoreError("The connection broke after the commit.")
+        return claimed
+
+    monkeypatch.setattr("worker.supervisor.claim_group", claim_group)
+    with running(supervise(store, home, QUICK)):
+        watcher.wait_state([run_id], RunState.SUCCEEDED)
+    assert [attempt.outcome for attempt in watcher.attempts(run_id)] == ["lost", "succeeded"]
+
+
+def test_an_error_that_nobody_foresaw_is_pinned_on_no_innocent_run(
+    store: Store, home: Path, watcher: Watcher
+) -> None:
+    ids = queue_runs(store, 2)
+    with running(supervise(store, home, {**QUICK, "raise_at": 3})):
+        watcher.wait_state(ids, RunState.FAILED)
+    for run_id in ids:
+        assert [attempt.outcome for attempt in watcher.attempts(run_id)] == ["crashed", "failed"]
+        assert watcher.run(run_id).infra_left == 3
+        assert "ValueError" in watcher.run(run_id).exit_detail
 
 
 def test_importing_the_supervisor_loads_no_torch() -> None:

@@ -13,13 +13,18 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import func, update
 from starlette.testclient import TestClient
 
+from app import comparison
 from app.api import compare, curves, predictions
 from app.api._errors import add_error_handlers
 from app.playground import best_of_each_method
+from core.data.tasks import read_task
+from core.recipe_parts import TaskChoice
 from core.settings import Settings
 from core.store import queries, studies
+from core.store.models import Run, Study
 from tests.seeding import (
     HOSTILE,
     TRAINABLE,
@@ -142,7 +147,10 @@ def test_the_newest_study_with_results_is_compared(client: TestClient, seeded: S
     assert [study["id"] for study in body["studies"]] == [seeded.finished]
     assert body["split"] == "test"
     assert {row["label"] for row in body["rows"]} == set(TRAINABLE)
-    assert [column["title"] for column in body["columns"]] == ["desk", "clauses"]
+    assert [column["title"] for column in body["columns"]] == [
+        "desk, full_data",
+        "clauses, full_data",
+    ]
     best = next(row for row in body["rows"] if row["label"] == "fine_tuning")
     assert [cell["rank"] for cell in best["cells"]] == [1, 1]
     assert best["cells"][0]["mean"] == pytest.approx(0.86 - 0.012)
@@ -184,6 +192,15 @@ def test_a_sealed_study_shows_dev_until_it_is_opened(tmp_path: Path) -> None:
     assert body["split"] == "test"
     assert sorted(study["test_openings"] for study in body["studies"]) == [0, 1]
     seeded.store.close()
+
+
+def test_a_study_older_than_the_list_is_compared(
+    client: TestClient, seeded: Seeded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "MAX_STUDIES", 1)
+    body = get(client, "/compare?study=S1")
+    assert [study["id"] for study in body["studies"]] == [seeded.finished]
+    assert [study["id"] for study in body["all_studies"]] == [seeded.live, seeded.finished]
 
 
 def test_unknown_studies_and_charts_are_not_found(client: TestClient) -> None:
@@ -247,6 +264,40 @@ def test_the_playground_offers_the_best_run_of_each_method(
     assert len(labels) == len(set(labels)) == 6
     with seeded.store.read() as session:
         assert best_of_each_method(queries.playground_runs(session)[:0]) == ()
+
+
+def test_runs_of_another_version_are_shown_but_not_offered(tmp_path: Path) -> None:
+    seeded = seed(tmp_path)
+    with seeded.store.write() as session:
+        broken = update(Run).where(Run.task == "clauses")
+        session.execute(broken.values(config='{"schema_version": 9, "task": {"name": "clauses"}}'))
+    client = client_of(seeded.store, tmp_path)
+    assert [task["name"] for task in get(client, "/playground")["tasks"]] == ["desk"]
+    body = get(client, f"/runs/{seeded.failed}")
+    assert "cannot be read by this version" in body["sentence"]
+    assert body["config"]["schema_version"] == 9
+    seeded.store.close()
+
+
+def test_paper_practice_is_marked_and_gives_examples_nobody_was_trained_on(tmp_path: Path) -> None:
+    seeded = seed(tmp_path)
+    in_full = '"selection":"dev"', '"selection":"paper_practice"'
+    with seeded.store.write() as session:
+        session.execute(update(Study).values(recipe=func.replace(Study.recipe, *in_full)))
+        session.execute(update(Run).values(config=func.replace(Run.config, *in_full)))
+    client = client_of(seeded.store, tmp_path)
+    body = get(client, "/compare")
+    assert {study["selection"] for study in body["studies"]} == {"paper_practice"}
+    assert all("paper practice" in column["title"] for column in body["columns"])
+    assert any("reported split itself" in text for text in body["warnings"])
+    trained = {
+        example.segments
+        for example in read_task(TaskChoice(name="desk"), selection="paper_practice").train
+    }
+    (desk,) = [task for task in get(client, "/playground")["tasks"] if task["name"] == "desk"]
+    assert not trained & {tuple(example["segments"]) for example in desk["examples"]}
+    assert "chose their checkpoint" in desk["examples_note"]
+    seeded.store.close()
 
 
 def ask(client: TestClient, **changes: Any) -> Any:

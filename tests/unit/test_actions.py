@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
-from app import actions
+from app import actions, command
 from core import queue
-from core.errors import NotFound, RecipeErrors
+from core.data.tasks import resolve
+from core.errors import ConfigError, NotFound, RecipeErrors
 from core.recipe import Recipe, RunConfig
+from core.recipe_parts import TaskChoice
 from core.settings import Settings
 from core.states import RunState
 from core.store import queries
+from core.store.models import Run
 from core.store.session import Store
 from tests.small_studies import finish, new_store, recipe, start, worker
 
@@ -131,6 +135,39 @@ def test_a_study_clones_with_its_whole_recipe(desk: Desk) -> None:
     study = actions.submit_recipe(desk.store, wanted, settings=desk.settings)
     clone = actions.clone_study(desk.store, study.id)
     assert clone == wanted.model_copy(update={"name": f"{wanted.name} (copy)"})
+
+
+def test_a_cloned_study_takes_the_data_as_they_are_now(desk: Desk) -> None:
+    written = recipe(
+        tasks=[{"name": "desk", "data_version": resolve(TaskChoice(name="desk")).data_version}]
+    )
+    study = actions.submit_recipe(desk.store, written, settings=desk.settings)
+    (task,) = actions.clone_study(desk.store, study.id).tasks
+    assert task == TaskChoice(name="desk")
+
+
+def test_the_command_line_submits_the_recipe_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted: list[Recipe] = []
+
+    def train(wanted: Recipe, *_: object) -> int:
+        submitted.append(wanted)
+        return 0
+
+    monkeypatch.setattr(command, "train", train)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(recipe().to_yaml())
+    assert command.main([str(file)]) == 0
+    assert submitted == [recipe()]
+
+
+def test_a_config_of_another_version_is_named_and_not_cloned(desk: Desk) -> None:
+    run_id = desk.submit(recipe())[0]
+    with desk.store.write() as session:
+        session.execute(update(Run).where(Run.id == run_id).values(config='{"schema_version": 9}'))
+    with pytest.raises(ConfigError, match="S1-1 cannot be read by this version"):
+        actions.clone_recipe(desk.store, run_id)
 
 
 def test_opening_the_test_counts(desk: Desk) -> None:

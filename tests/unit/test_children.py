@@ -58,6 +58,17 @@ def test_a_killed_child_is_started_again_and_told(tmp_path: Path) -> None:
         family.stop()
 
 
+def test_a_child_that_cannot_be_started_again_is_tried_later(tmp_path: Path) -> None:
+    told: list[str] = []
+    lost = Child("worker", [str(tmp_path / "no such program")])
+    family = Family([lost], os.environ, tmp_path, told.append)
+    for _ in range(3):
+        assert family.tend() is False
+    assert (lost.deaths, len(told)) == (1, 1)
+    assert "No such file" in told[0]
+    assert lost.due > time.monotonic()
+
+
 def test_the_pause_doubles_up_to_a_bound() -> None:
     sleeper = child(SLEEPER)
     pauses = []

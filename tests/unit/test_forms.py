@@ -97,6 +97,18 @@ def test_all_problems_come_at_once_with_their_fields() -> None:
     assert "'x' is not a whole number" in told["seeds.init"]
 
 
+@pytest.mark.parametrize("text", ["a", ""])
+def test_an_unreadable_k_is_one_problem_with_its_own_advice(text: str) -> None:
+    told = problems(regimes=["few_shot"], **{"few_shot.k": text})
+    assert set(told) == {"few_shot.k"}
+    assert "write 8 or 8, 16, 32" in told["few_shot.k"]
+
+
+def test_own_data_without_a_name_is_told_at_the_name() -> None:
+    for tasks in (["desk"], []):
+        assert set(problems(tasks=tasks, **{"own.folder": "data/mine"})) == {"own.name"}
+
+
 def test_problems_find_their_control() -> None:
     values = default_values(TASKS)
     told = problems(**{"method.prompt_tuning.cut": "50"})

@@ -53,6 +53,12 @@ def shown(renderable: object) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_paper_practice_is_said_beside_the_numbers() -> None:
+    assert "paper practice" not in shown(results_table([COMPARED], {}))
+    paper = replace(COMPARED, selection="paper_practice")
+    assert "paper practice" in shown(results_table([paper], {}))
+
+
 def test_ended_runs_count_as_done_and_running_ones_by_their_step() -> None:
     assert share_done([QUEUED, RUNNING, DONE, FAILED]) == pytest.approx((0 + 0.25 + 1 + 1) / 4)
     assert share_done([]) == 0.0

@@ -33,6 +33,7 @@ class Run:
     config_hash: str = ""
     role: str = "final"
     state: str = "succeeded"
+    selection: str = "dev"
     flags: tuple[str, ...] = ()
     num_trainable: Mapping[str, int] = field(default_factory=lambda: {"prompt": 90, "head": 10})
 
@@ -133,11 +134,18 @@ def test_paired_difference_uses_shared_seeds_only() -> None:
     assert "p = 0.5" in result.sentence
 
 
+def test_one_pair_has_no_p() -> None:
+    result = paired_difference({1: 0.9}, {1: 0.6})
+    assert result.difference.n == 1
+    assert math.isnan(result.p)
+    assert "nothing can be tested" in result.sentence
+
+
 def test_cells_average_seeds_and_rank_the_two_best() -> None:
     runs = [
         *(Run("a", value, init_seed=i) for i, value in enumerate([0.7, 0.8, 0.9])),
-        Run("b", 0.9),
-        Run("c", 0.1),
+        *(Run("b", 0.9, init_seed=i) for i in range(2)),
+        *(Run("c", 0.1, init_seed=i) for i in range(2)),
     ]
     table = build_table(runs)
     column = Column("desk", "minilm", "full_data")
@@ -148,6 +156,18 @@ def test_cells_average_seeds_and_rank_the_two_best() -> None:
     assert table.rows[0].cells[column].values == {(0, 0): 0.7, (0, 1): 0.8, (0, 2): 0.9}
     assert table.majority[column] == 0.4
     assert table.rows[0].num_trainable == 100
+
+
+def test_a_single_seed_is_neither_best_nor_second() -> None:
+    runs = [Run("a", 0.99)]
+    runs += [
+        Run(name, value, init_seed=i) for name, value in (("b", 0.8), ("c", 0.7)) for i in (0, 1)
+    ]
+    column = Column("desk", "minilm", "full_data")
+    ranks = {row.label: row.cells[column].rank for row in build_table(runs).rows}
+    assert ranks == {"a": 0, "b": 1, "c": 2}
+    alone = build_table([Run("a", 0.9), Run("b", 0.8)])
+    assert {row.cells[column].rank for row in alone.rows} == {0}
 
 
 def test_flagged_runs_stay_in_the_mean_and_are_counted_as_failures() -> None:
@@ -188,6 +208,15 @@ def test_averages_need_every_column() -> None:
     rows = {row.label: row for row in build_table(runs).rows}
     assert rows["a"].average == pytest.approx(0.7)
     assert math.isnan(rows["b"].average)
+    assert rows["a"].average_rank == 0
+
+
+def test_averages_need_one_regime_and_one_number_of_seeds() -> None:
+    regimes = [Run("a", 0.8), Run("a", 0.6, task="rte", regime="few_shot (k = 8)")]
+    sizes = [Run("a", 0.8), Run("a", 0.8, init_seed=1), Run("a", 0.6, task="rte")]
+    for runs in (regimes, sizes):
+        (row,) = build_table(runs).rows
+        assert math.isnan(row.average)
 
 
 def test_no_runs_give_an_empty_table() -> None:
@@ -205,19 +234,37 @@ def test_csv_holds_the_numbers_and_disarms_formulas() -> None:
     assert (cells["mean"], cells["std"], cells["n"]) == ("0.8", "0.0707107", "2")
 
 
+def test_paper_practice_stands_apart_and_is_said_in_every_export() -> None:
+    paper = [Run(value=0.9, selection="paper_practice", init_seed=seed) for seed in (0, 1)]
+    assert "chosen on dev." in to_markdown(build_table([Run()]))
+    alone = build_table(paper)
+    for text in (to_markdown(alone), to_latex(alone)):
+        assert "chosen on the reported split itself" in text
+        assert "chosen on dev" not in text
+    mixed = build_table([Run(), *paper])
+    assert [len(row.cells) for row in mixed.rows] == [2]
+    heads = to_markdown(mixed).splitlines()[0].split(" | ")
+    assert ["paper practice" in head for head in heads] == [False, False, True]
+    lines = list(csv.DictReader(io.StringIO(to_csv(mixed))))
+    assert [line["selection"] for line in lines] == ["dev", "paper_practice"]
+
+
 def test_markdown_marks_the_best_and_escapes_names() -> None:
     runs = [Run("a|b", 0.9), Run("a|b", 0.7, init_seed=1), Run("<i>", 0.5, flags=("collapsed",))]
+    runs += [Run("<i>", 0.5, init_seed=1), Run("single", 0.99)]
     lines = to_markdown(build_table(runs)).splitlines()
-    assert lines[0] == "| method | desk |"
+    assert lines[0] == r"| method | desk, full\_data |"
     assert lines[2] == r"| a\|b | **80.0 ± 14.1** |"
-    assert lines[3] == r"| \<i\> | *50.0* (n = 1, failed 1/1) |"
-    assert lines[4] == "| majority class | 40.0 |"
+    assert lines[3] == r"| \<i\> | *50.0 ± 0.0* (failed 1/2) |"
+    assert lines[4] == "| single | 99.0 (n = 1) |"
+    assert lines[5] == "| majority class | 40.0 |"
 
 
 def test_latex_escapes_and_underlines_the_second() -> None:
-    text = to_latex(build_table([Run("p_tuning_v2", 0.9), Run("100 %", 0.8)]))
-    assert r"p\_tuning\_v2 & \textbf{90.0} (n = 1) \\" in text
-    assert r"100 \% & \underline{80.0} (n = 1) \\" in text
+    pairs = (("p_tuning_v2", 0.9), ("100 %", 0.8))
+    text = to_latex(build_table([Run(*pair, init_seed=i) for pair in pairs for i in range(2)]))
+    assert r"p\_tuning\_v2 & \textbf{90.0 $\pm$ 0.0} \\" in text
+    assert r"100 \% & \underline{80.0 $\pm$ 0.0} \\" in text
     assert text.count(r"\midrule") == 2
 
 

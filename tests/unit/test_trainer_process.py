@@ -106,7 +106,7 @@ def test_its_output_goes_to_the_log_of_the_group(start: Start, tmp_path: Path) -
 def test_it_gives_way_and_holds_nothing_but_its_pipes_and_its_log(start: Start) -> None:
     process = start()
     read_until(process, bool)
-    assert os.getpriority(os.PRIO_PROCESS, process.pid) == 10
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) == min(19, os.nice(0) + 10)
     assert os.getpgid(process.pid) == process.pid != os.getpgid(0)
     assert int(Path(f"/proc/{process.pid}/oom_score_adj").read_text()) == 500
     targets = [os.readlink(path) for path in Path(f"/proc/{process.pid}/fd").iterdir()]
@@ -175,11 +175,11 @@ def test_cancel_stops_one_run_and_drain_the_others(start: Start, tmp_path: Path)
     assert not endings(got), "an old drain must not reach the next group"
 
 
-def test_an_unforeseen_failure_ends_the_runs_but_not_the_process(
+def test_an_unforeseen_failure_ends_the_run_but_not_the_process(
     start: Start, tmp_path: Path
 ) -> None:
     process = start(raise_at=3, pause=0)
-    process.send(make_group(tmp_path, 2))
+    process.send(make_group(tmp_path))
     got = read_until(process, has_finished)
     ended = [message for message in got if isinstance(message, EndedMessage)]
     assert {(m.outcome, m.kind) for m in ended} == {(Outcome.FAILED, "internal")}
@@ -187,6 +187,15 @@ def test_an_unforeseen_failure_ends_the_runs_but_not_the_process(
     assert "Traceback" not in ended[0].detail
     assert "Traceback" in (tmp_path / "group.log").read_text()
     assert process.poll() is None
+
+
+def test_an_unforeseen_failure_of_a_group_is_pinned_on_nobody(start: Start, tmp_path: Path) -> None:
+    process = start(raise_at=3, pause=0)
+    process.send(make_group(tmp_path, 2))
+    got = read_until(process, lambda _: False)
+    assert not [message for message in got if isinstance(message, EndedMessage)]
+    assert process.bury().reason == "left with exit code 70"
+    assert "Traceback" in (tmp_path / "group.log").read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])

@@ -102,7 +102,7 @@ def test_patience_stops_and_the_first_of_equal_bests_is_kept(
     assert (result["best_step"], result["updates"]) == (2, 6)
 
 
-def test_only_the_last_two_and_the_best_checkpoints_stay(
+def test_no_checkpoint_goes_before_its_successor_is_known_to_be_registered(
     configure: Callable[..., RunConfig], tmp_path: Path, warm: WarmBackbones
 ) -> None:
     config = configure(
@@ -110,7 +110,7 @@ def test_only_the_last_two_and_the_best_checkpoints_stay(
     )
     recorder = train([config], tmp_path, warm)
     kept = sorted(path.name for path in (tmp_path / "r0" / "checkpoints").iterdir())
-    assert kept == ["step-00000002", "step-00000008", "step-00000010"]
+    assert kept == [f"step-{step:08d}" for step in (2, 4, 6, 8, 10)]
     assert [found.is_best for found in recorder.checkpoints["r0"]] == [True] + [False] * 4
     restored = load_checkpoint(recorder.checkpoints["r0"][-1].folder)
     assert restored.progress.best_step == 2

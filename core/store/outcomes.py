@@ -1,0 +1,128 @@
+"""What follows on the outcome of an attempt: the run's next state, a sentence, and budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from core.reporting import Ending
+from core.states import Outcome, RunState
+from core.store.clock import utcnow
+from core.store.columns import json_safe
+from core.store.models import INFRA_BUDGET
+from core.store.moves import Held
+
+BACK_OFF_SECONDS = (1, 5, 30)
+OOM_ADVICE = "Choose a smaller batch size or a shorter longest input, then retry."
+
+
+@dataclass(frozen=True)
+class Following:
+    """Where an ended attempt leads: state, sentence, and columns that change with it."""
+
+    state: RunState
+    reason: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def after(held: Held, ending: Ending) -> Following:
+    """Say what follows on an outcome of a run that nobody asked to stop."""
+    outcome = ending.outcome
+    if outcome is Outcome.SUCCEEDED:
+        return Following(
+            RunState.SUCCEEDED,
+            f"finished at step {held.last_step}",
+            {"result": json_safe(ending.result), "exit_kind": "", "exit_detail": ""},
+        )
+    if outcome is Outcome.FAILED:
+        detail = ending.detail or "training failed"
+        return _failed(ending.kind or "failed", detail, f"{detail} (step {held.last_step})")
+    if outcome is Outcome.OUT_OF_MEMORY:
+        return _after_out_of_memory(held, ending)
+    if outcome in (Outcome.CRASHED, Outcome.LOST):
+        return _after_crash(held, ending)
+    reason = ending.detail or "the worker gave it back"
+    return Following(
+        RunState.QUEUED, f"{reason} at step {held.last_step}; {continues(held.checkpoint_step)}"
+    )
+
+
+def after_stop(held: Held, ending: Ending) -> Following:
+    """Say what follows on an outcome of a run that was asked to stop."""
+    if ending.outcome is Outcome.SUCCEEDED:
+        reason = f"stopped as asked, at the last step ({held.last_step})"
+    elif ending.outcome in (Outcome.CANCELLED, Outcome.DRAINED):
+        reason = f"stopped as asked at step {held.last_step}"
+    else:
+        reason = f"{at_step(held, ending)} while it was being stopped"
+    return Following(RunState.CANCELLED, reason, {"exit_kind": "cancelled", "exit_detail": reason})
+
+
+def after_damage(held: Held, ending: Ending, previous: int) -> Following:
+    """Say what follows when the checkpoint of a run turned out to be damaged.
+
+    It counts as a crash, so that a disk that spoils everything does not keep a run going for ever.
+
+    Args:
+        previous: Updates done at the checkpoint before it, 0 when there is none.
+    """
+    values: dict[str, Any] = {"checkpoint_step": previous}
+    damage = f"checkpoint {held.checkpoint_step} is damaged"
+    if held.infra_left <= 0:
+        detail = f"{ending.detail} It is not tried again; a retry {continues(previous)}."
+        failed = _failed(ending.kind, detail, f"{damage}; {detail}")
+        return Following(failed.state, failed.reason, {**failed.values, **values})
+    values["infra_left"] = held.infra_left - 1
+    return Following(RunState.QUEUED, f"{damage}; {continues(previous)}", values)
+
+
+def _after_crash(held: Held, ending: Ending) -> Following:
+    if held.infra_left <= 0:
+        kind = "lost" if ending.outcome is Outcome.LOST else "crash_loop"
+        detail = (
+            f"{at_step(held, ending)}, for the {INFRA_BUDGET + 1}th time; it is not tried again"
+        )
+        return _failed(kind, detail, detail)
+    used = min(INFRA_BUDGET - held.infra_left, len(BACK_OFF_SECONDS) - 1)
+    wait = BACK_OFF_SECONDS[used]
+    return Following(
+        RunState.QUEUED,
+        f"{at_step(held, ending)}; {continues(held.checkpoint_step)} after {wait} s",
+        {
+            "infra_left": held.infra_left - 1,
+            "not_before": utcnow() + timedelta(seconds=wait),
+        },
+    )
+
+
+def _after_out_of_memory(held: Held, ending: Ending) -> Following:
+    if held.group_size > 1 and held.oom_left > 0:
+        return Following(
+            RunState.QUEUED,
+            f"out of memory in a group of {held.group_size} at step {held.last_step}; it runs "
+            f"alone next and {continues(held.checkpoint_step)}",
+            {"must_run_alone": True, "oom_left": held.oom_left - 1},
+        )
+    detail = f"Out of memory at step {held.last_step}. {OOM_ADVICE}"
+    if ending.detail:
+        detail = f"{ending.detail.rstrip('.')} at step {held.last_step}. {OOM_ADVICE}"
+    return _failed(Outcome.OUT_OF_MEMORY.value, detail, detail)
+
+
+def _failed(kind: str, detail: str, reason: str) -> Following:
+    return Following(RunState.FAILED, reason, {"exit_kind": kind[:40], "exit_detail": detail})
+
+
+def at_step(held: Held, ending: Ending) -> str:
+    """Say what ended the attempt, and where."""
+    what = ending.detail.rstrip(".") or f"the attempt {ending.outcome.value}"
+    return f"{what} at step {held.last_step}"
+
+
+def continues(checkpoint_step: int) -> str:
+    """Say where the next attempt begins."""
+    if checkpoint_step:
+        return f"continues from step {checkpoint_step}"
+    return "starts again from the beginning"

@@ -1,0 +1,84 @@
+"""Checkpoints of runs on both databases: pruned, dropped, and given up when damaged."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import update
+
+from core.reporting import Ending
+from core.states import Outcome, RunState
+from core.store import runs
+from core.store.check import check
+from core.store.models import Run
+from core.store.session import Store
+from tests.store_tools import checkpoint, claim, end, reasons, row, start, submit, worker
+
+
+@pytest.fixture(autouse=True)
+def sound(store: Store) -> object:
+    """Whatever a test does, no invariant may break."""
+    yield
+    with store.read() as session:
+        assert check(session) == []
+
+
+def test_pruning_keeps_the_newest_two_and_the_best_checkpoint(store: Store) -> None:
+    submit(store)
+    run = start(store, worker(store))
+    with store.write() as session:
+        for step in (10, 20, 30, 40):
+            runs.register_checkpoint(
+                session, run.id, run.fence, checkpoint(step, is_best=step < 20)
+            )
+        assert sorted(runs.prune_checkpoints(session, run.id, run.fence)) == ["run/20"]
+        assert runs.prune_checkpoints(session, run.id, run.fence) == []
+
+
+def test_only_a_success_lets_its_checkpoints_go(store: Store) -> None:
+    submit(store)
+    run = start(store, worker(store))
+    with store.write() as session:
+        runs.register_checkpoint(session, run.id, run.fence, checkpoint(10))
+        assert runs.drop_checkpoints(session, run.id) == []
+        runs.end_attempt(session, run.id, run.fence, Ending(Outcome.SUCCEEDED))
+        assert runs.drop_checkpoints(session, run.id) == ["run/10"]
+    with store.read() as session:
+        assert not [line for line in check(session) if "checkpoint" in line]
+
+
+def test_a_damaged_checkpoint_is_given_up_for_the_one_before(store: Store) -> None:
+    submit(store)
+    mine = worker(store)
+    run = start(store, mine)
+    with store.write() as session:
+        for step in (50, 60):
+            runs.register_checkpoint(session, run.id, run.fence, checkpoint(step))
+    end(store, run, Outcome.DRAINED)
+    told = []
+    for left, place in ((60, "run/60"), (50, "run/50")):
+        run = claim(store, mine)[0]
+        assert (run.checkpoint_step, run.checkpoint) == (left, place)
+        state = end(store, run, Outcome.FAILED, kind="damaged_checkpoint", detail="A byte is off.")
+        assert state is RunState.QUEUED
+        with store.read() as session:
+            told.append(reasons(session, run.id)[0])
+    assert told == [
+        "checkpoint 60 is damaged; continues from step 50",
+        "checkpoint 50 is damaged; starts again from the beginning",
+    ]
+    run = claim(store, mine)[0]
+    assert (run.checkpoint_step, run.checkpoint) == (0, None)
+    assert row(store, run.id).infra_left == 1
+
+
+def test_a_retry_never_meets_the_same_damaged_checkpoint_again(store: Store) -> None:
+    submit(store)
+    mine = worker(store)
+    run = start(store, mine)
+    with store.write() as session:
+        runs.register_checkpoint(session, run.id, run.fence, checkpoint(60))
+        session.execute(update(Run).values(infra_left=0))
+    assert end(store, run, Outcome.FAILED, kind="damaged_checkpoint") is RunState.FAILED
+    with store.write() as session:
+        assert runs.retry(session, run.id) is RunState.QUEUED
+    assert claim(store, mine)[0].checkpoint is None
