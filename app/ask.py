@@ -147,14 +147,20 @@ def answers_table(names: Mapping[str, str], answers: Mapping[str, Mapping[str, A
 
 
 def sentence(body: Mapping[str, Any]) -> str:
-    """Write the tokens with the number of prompt vectors before and after them."""
-    text = " ".join(str(token) for token in body["tokens"])
+    """Write the tokens with the number of prompt vectors where they stand.
+
+    They stand inside the tokenizer's frame: after the first token and before the last one.
+    """
+    tokens = [str(token) for token in body["tokens"]]
+    text = " ".join(tokens)
     cut = ""
     if body["used_tokens"] < body["total_tokens"]:
         cut = f" (first {body['used_tokens']} of {body['total_tokens']} tokens used)"
     if not body["prompt_before"] + body["prompt_after"]:
         return text + cut
-    return f"<{body['prompt_before']}> {text} <{body['prompt_after']}>{cut}"
+    inner = " ".join(tokens[1:-1])
+    before, after = body["prompt_before"], body["prompt_after"]
+    return f"{tokens[0]} <{before}> {inner} <{after}> {tokens[-1]}{cut}"
 
 
 if __name__ == "__main__":

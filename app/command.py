@@ -123,7 +123,7 @@ def say_interrupted(store: Store, study_id: str, url: str, notes: Console) -> in
     """Tell what happens with the runs that have not ended."""
     left = sum(not is_ended(run.state) for run in read_study(store, study_id).runs)
     if url:
-        write(notes, f"Interrupted: {plural(left, 'run')} go on in the studio at {url}.")
+        write(notes, f"Interrupted: the studio at {url} goes on with {plural(left, 'run')}.")
     else:
         again = "'studio up' or the next 'studio run' goes on with them"
         write(notes, f"Interrupted: {plural(left, 'run')} stay queued; {again}.")
