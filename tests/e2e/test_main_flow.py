@@ -54,7 +54,6 @@ def points_of_loss(page: Page) -> int:
 def start_study(page: Page, url: str) -> str:
     """Two clicks from Home; the address then names the study."""
     page.goto(url)
-    take_picture(page, "home")
     page.get_by_role("link", name=re.compile("Run your own")).click()
     button = page.locator("#queue-button")
     expect(button).to_have_text("Queue 4 runs")
