@@ -135,10 +135,10 @@ def test_the_project_speaks_of_itself_alone(what: str) -> None:
 
 
 def stubs(path: Path) -> list[str]:
-    """Functions of a module whose body is only a refusal; methods may be an interface."""
+    """Functions and methods whose body ends in a refusal; an interface is abstract instead."""
     return [
         f"{named(path)}: {node.name}"
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef)
         and isinstance(last := node.body[-1], ast.Raise)
         and "NotImplementedError" in ast.dump(last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -90,7 +91,7 @@ class Search:
     source: str
 
 
-class MethodConfig(Part):
+class MethodConfig(Part, ABC):
     """Base of all methods; ``kind`` is the folder's name."""
 
     TITLE: ClassVar[str] = ""
@@ -131,10 +132,11 @@ class MethodConfig(Part):
             raise ValueError(f"learning_rates: {self.kind} trains no {' and no '.join(useless)}")
         return self
 
+    @abstractmethod
     def describe(self) -> str:
         """Say in one sentence what the method does with these settings."""
-        raise NotImplementedError
 
+    @abstractmethod
     def num_trainable(self, facts: BackboneFacts, num_labels: int) -> dict[ParameterGroup, int]:
         """Count the trainable parameters by formula, per parameter group.
 
@@ -142,7 +144,6 @@ class MethodConfig(Part):
             facts: Sizes of the backbone.
             num_labels: Classes of the task.
         """
-        raise NotImplementedError
 
     def resolved(self) -> MethodConfig:
         """Return the same method with every learning rate filled in."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
 from core.methods._config import Part
 
 
-class RegimeConfig(Part):
+class RegimeConfig(Part, ABC):
     """Base of all regimes; ``kind`` is the folder's name."""
 
     TITLE: ClassVar[str] = ""
@@ -20,6 +21,7 @@ class RegimeConfig(Part):
         """Short name in tables."""
         return self.kind
 
+    @abstractmethod
     def select(
         self, labels: Sequence[int], keys: Sequence[str], num_labels: int, data_seed: int
     ) -> list[int]:
@@ -39,4 +41,3 @@ class RegimeConfig(Part):
         Raises:
             DataError: If a class has fewer examples than asked for.
         """
-        raise NotImplementedError
