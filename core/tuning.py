@@ -48,11 +48,6 @@ class TrialResult:
     result: Mapping[str, Any] | None
 
 
-def trial_configs(recipe: Recipe, configs: Sequence[RunConfig] = ()) -> list[RunConfig]:
-    """All trial runs of a recipe, cell after cell, each with the setting as written first."""
-    return [trial.config for trial in trials(recipe, configs)]
-
-
 def trials(recipe: Recipe, configs: Sequence[RunConfig] = ()) -> list[Trial]:
     """All trials of a recipe.
 

@@ -41,7 +41,6 @@ class Study(Base):
     protocol: Mapped[str] = mapped_column(String(16), default="fixed")
     priority: Mapped[int] = mapped_column(default=0)
     is_demo: Mapped[bool] = mapped_column(default=False)
-    clone_of: Mapped[str | None] = mapped_column(identifier())
     idempotency_key: Mapped[str | None] = mapped_column(String(128), unique=True)
     created_at: Mapped[datetime] = mapped_column(default=utcnow, index=True)
     closed_at: Mapped[datetime | None]

@@ -16,7 +16,6 @@ from core.store.models import Attempt, Run, RunEvent, Study, StudyEvent, Worker
 from core.store.models_data import Artifact, Checkpoint, Histogram, ScalarSummary
 from core.store.query_rows import (
     CLAIM_ORDER,
-    NEWEST_FIRST,
     conditions,
     facets,
     filtered,
@@ -43,7 +42,6 @@ from core.store.views import (
     PlaygroundRun,
     RunFilters,
     RunRow,
-    RunsPage,
     RunView,
     StudyRow,
     StudyView,
@@ -77,25 +75,6 @@ def home(session: Session) -> HomeView:
         studies=tuple(studies(session, limit=10)),
         workers=tuple(list_workers(session)),
         demo=study_rows(session, demo)[0] if demo else None,
-    )
-
-
-def runs_table(
-    session: Session, filters: RunFilters = ALL_RUNS, limit: int = 100, offset: int = 0
-) -> RunsPage:
-    """Runs, newest study first."""
-    where = conditions(filters)
-    states = state_counts(session, filters)
-    tasks, methods = facets(session)
-    query = select_runs(*where).order_by(*NEWEST_FIRST).limit(limit).offset(offset)
-    return RunsPage(
-        rows=run_rows(session, query),
-        total=sum(states.values()),
-        limit=limit,
-        offset=offset,
-        states=states,
-        tasks=tasks,
-        methods=methods,
     )
 
 
@@ -162,7 +141,6 @@ def study_overview(session: Session, study_id: str) -> StudyView:
     return StudyView(
         row=study_rows(session, [study])[0],
         recipe=study.recipe,
-        clone_of=study.clone_of,
         runs=runs,
         events=tuple(events(session, study_id=study.id)),
     )

@@ -25,7 +25,6 @@ _COPIED = (
     "ended_at",
 )  # fmt: skip
 
-NEWEST_FIRST = (Study.number.desc(), Run.ordinal)
 CLAIM_ORDER = (Run.priority.desc(), Run.created_at, Run.study_id, Run.ordinal)
 
 

@@ -40,7 +40,6 @@ def create_study(
     idempotency_key: str = "",
     priority: int = 0,
     is_demo: bool = False,
-    clone_of: str | None = None,
 ) -> CreatedStudy:
     """Insert a study and its queued runs; the same key again returns the first study.
 
@@ -51,7 +50,6 @@ def create_study(
         recipe: What the person asked for; kept as JSON.
         configs: The final runs, ``recipe.runs()`` with task folder and data version filled in.
         idempotency_key: Names the submission, so that a double click makes one study.
-        clone_of: Study that this one was made from.
     """
     serialise(session, STUDY_LOCK)
     if idempotency_key and (known := _by_key(session, idempotency_key)):
@@ -66,7 +64,6 @@ def create_study(
         protocol=recipe.tuning.protocol,
         priority=priority,
         is_demo=is_demo,
-        clone_of=clone_of,
         idempotency_key=idempotency_key or None,
     )
     session.add(study)

@@ -105,26 +105,6 @@ class RunRow:
 
 
 @dataclass(frozen=True)
-class RunsPage:
-    """A piece of the list of runs.
-
-    Attributes:
-        total: Runs that the filters let through.
-        states: Number of these runs per state.
-        tasks: Task names to filter by, of all runs.
-        methods: Method labels to filter by, of all runs.
-    """
-
-    rows: tuple[RunRow, ...]
-    total: int
-    limit: int
-    offset: int
-    states: Mapping[str, int]
-    tasks: tuple[str, ...]
-    methods: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class ConfigGroup:
     """Runs of one study that differ in their seeds alone."""
 
@@ -135,7 +115,15 @@ class ConfigGroup:
 
 @dataclass(frozen=True)
 class GroupsPage:
-    """A piece of the list of runs, folded by config; ``total`` counts groups."""
+    """A piece of the list of runs, folded by config.
+
+    Attributes:
+        total: Groups that the filters let through.
+        num_runs: Runs that the filters let through.
+        states: Number of these runs per state.
+        tasks: Task names to filter by, of all runs.
+        methods: Method labels to filter by, of all runs.
+    """
 
     groups: tuple[ConfigGroup, ...]
     total: int
@@ -202,7 +190,6 @@ class StudyView:
 
     row: StudyRow
     recipe: str
-    clone_of: str | None
     runs: tuple[RunRow, ...]
     events: tuple[EventRow, ...]
 

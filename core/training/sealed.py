@@ -131,11 +131,6 @@ class SealedFolder:
             raise self._damage(f"{name} is not what was written")
         return content
 
-    def verify(self) -> None:
-        """Check every file without keeping it; raises like ``read``."""
-        for name in self._files:
-            self.read(name)
-
     def _bytes(self, name: str) -> bytes:
         try:
             return (self.folder / name).read_bytes()

@@ -42,7 +42,8 @@ def studio(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def states(home: Path) -> list[RunState]:
     with Store(f"sqlite:///{home / 'studio.sqlite3'}").read() as session:
-        return [row.state for row in queries.runs_table(session).rows]
+        groups = queries.config_groups(session).groups
+    return [row.state for group in groups for row in group.rows]
 
 
 def test_a_recipe_is_trained_and_then_asked(home: Path) -> None:

@@ -11,7 +11,6 @@ from core.tuning import (
     TrialResult,
     final_configs,
     settings,
-    trial_configs,
     trials,
     winner,
 )
@@ -40,7 +39,7 @@ def test_every_cell_gets_the_same_number_of_trials_with_the_default_first() -> N
 
 
 def test_trials_use_seeds_that_no_final_run_has() -> None:
-    for config in trial_configs(TUNED):
+    for config in [trial.config for trial in trials(TUNED)]:
         assert config.seeds.data not in TUNED.seeds.data
         assert config.seeds.init not in TUNED.seeds.init
 
@@ -68,20 +67,20 @@ def test_a_setting_outside_the_candidates_is_tried_too() -> None:
 
 
 def test_the_best_dev_value_wins_then_the_loss_then_the_order() -> None:
-    a, b, c, _ = trial_configs(TUNED)[:4]
+    a, b, c, _ = [trial.config for trial in trials(TUNED)][:4]
     assert winner([with_result(a, accuracy=0.5), with_result(b, accuracy=0.6)]) == b
     tied = [with_result(a, accuracy=0.5, loss=2.0), with_result(b, accuracy=0.5, loss=1.0)]
     assert winner([*tied, with_result(c, accuracy=0.5, loss=1.0)]) == b
 
 
 def test_failed_trials_never_win() -> None:
-    a, b = trial_configs(TUNED)[:2]
+    a, b = [trial.config for trial in trials(TUNED)][:2]
     assert winner([TrialResult(a, None), with_result(b, accuracy=float("nan"))]) == b
     assert winner([TrialResult(a, None)]) is None
 
 
 def test_finals_are_the_winner_with_each_pair_of_seeds() -> None:
-    chosen = trial_configs(TUNED)[2]
+    chosen = [trial.config for trial in trials(TUNED)][2]
     finals = final_configs(chosen, TUNED.seeds)
     assert len({(one.seeds.data, one.seeds.init) for one in finals}) == 6
     assert {one.config_hash for one in finals} == {chosen.config_hash}
