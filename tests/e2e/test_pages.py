@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from core.settings import Settings
 from core.store.session import Store
+from tests.page_server import page_server
 from tests.small_studies import full_house, new_store
 
 pytestmark = pytest.mark.e2e
 
-ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 120
 NARROW = {"width": 390, "height": 800}
 
 
@@ -42,37 +34,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     settings = Settings(home=home)
     store = new_store(settings)
     ids = full_house(store, settings)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    address = f"http://127.0.0.1:{port}"
-    environment = os.environ | {"STUDIO_HOME": str(home), "STUDIO_DEMO": "false"}
-    with (home / "server.log").open("w", encoding="utf-8") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "app", "--port", str(port)],
-            cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            _wait_for(address, server)
+    try:
+        with page_server(home) as address:
             yield Site(address, store, ids)
-        finally:
-            server.terminate()
-            server.wait(20)
-            store.close()
-
-
-def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{address}/healthz", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail("the server did not answer")
+    finally:
+        store.close()
 
 
 def test_two_clicks_from_home_to_a_queued_study(site: Site, page: Page) -> None:

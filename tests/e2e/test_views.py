@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from core.store import predictions
+from tests.page_server import page_server
 from tests.seeding import HOSTILE, Seeded, answer_body, report, seed
 
 pytestmark = pytest.mark.e2e
-
-ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -37,38 +29,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Start the web application as people do, and stop it by its process id."""
     home = tmp_path_factory.mktemp("views")
     seeded = seed(home)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    address = f"http://127.0.0.1:{port}"
-    environment = os.environ | {"STUDIO_HOME": str(home), "STUDIO_DEMO": "false"}
-    with (home / "server.log").open("w", encoding="utf-8") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "app", "--port", str(port)],
-            cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            _wait_for(address, server)
+    try:
+        with page_server(home) as address:
             yield Site(address, seeded)
-        finally:
-            server.terminate()
-            server.wait(20)
-            seeded.store.close()
-
-
-def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert server.poll() is None, "the server ended at its start"
-        try:
-            with urllib.request.urlopen(f"{address}/healthz", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.3)
-    raise AssertionError("the server did not start in time")
+    finally:
+        seeded.store.close()
 
 
 @pytest.fixture
