@@ -11,12 +11,12 @@ from typing_extensions import override
 from core.methods._config import (
     BackboneFacts,
     LearningRates,
-    MethodConfig,
     ParameterGroup,
     Part,
     Search,
     head_parameters,
 )
+from core.methods._soft_prompt import SoftPromptConfig
 
 Scope = Literal["fixed", "task", "instance"]
 
@@ -40,7 +40,7 @@ class Temperature(Part):
     )
 
 
-class Config(MethodConfig):
+class Config(SoftPromptConfig):
     """One module with independent axes: position, representation, and what the selector sees."""
 
     TITLE: ClassVar[str] = "Dynamic prompt"
@@ -57,19 +57,10 @@ class Config(MethodConfig):
     )
 
     kind: Literal["dynamic_prompt"] = "dynamic_prompt"
-    num_virtual_tokens: int = Field(
-        default=10, ge=1, le=256, title="Virtual tokens", description="Prompt vectors, a count."
-    )
     position: Scope = Field(
         default="instance",
         title="Position",
         description="Who chooses the cut: nobody (fixed), one choice for the task, or each input.",
-    )
-    cut: int | None = Field(
-        default=None,
-        ge=0,
-        title="Cut",
-        description="Only for a fixed position: vectors before the input, a count; empty: all.",
     )
     representation: Literal["fixed", "instance"] = Field(
         default="fixed",
@@ -101,36 +92,17 @@ class Config(MethodConfig):
         title="Temperature",
         description="Gumbel-Softmax temperature, dimensionless; linear from start to end.",
     )
-    init: Literal["vocabulary", "uniform"] = Field(
-        default="vocabulary",
-        title="Initial vectors",
-        description="Embeddings of random vocabulary entries, or uniform in -0.5..0.5.",
-    )
 
     @model_validator(mode="after")
     def _axes_agree(self) -> Config:
         if self.cut is not None and self.position != "fixed":
             raise ValueError("cut is only for position: fixed; leave it out or fix the position")
-        if self.cut is not None and self.cut > self.num_virtual_tokens:
-            raise ValueError(
-                f"cut {self.cut} is larger than num_virtual_tokens {self.num_virtual_tokens}"
-            )
         return self
-
-    @property
-    def vectors_before(self) -> int:
-        """Vectors before the input when the position is fixed, a count."""
-        return self.num_virtual_tokens if self.cut is None else self.cut
 
     @property
     @override
     def label(self) -> str:
         return PAPER_NAMES.get((self.position, self.representation), "dynamic_prompt (fixed)")
-
-    @property
-    @override
-    def prompt_length(self) -> int:
-        return self.num_virtual_tokens
 
     @override
     def describe(self) -> str:

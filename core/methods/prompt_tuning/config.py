@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
 from typing_extensions import override
 
 from core.methods._config import (
     BackboneFacts,
     LearningRates,
-    MethodConfig,
     ParameterGroup,
     Search,
     head_parameters,
 )
+from core.methods._soft_prompt import SoftPromptConfig
 
 
-class Config(MethodConfig):
+class Config(SoftPromptConfig):
     """l trainable vectors, ``cut`` of them before the input and the others after it."""
 
     TITLE: ClassVar[str] = "Prompt tuning"
@@ -29,33 +28,6 @@ class Config(MethodConfig):
     )
 
     kind: Literal["prompt_tuning"] = "prompt_tuning"
-    num_virtual_tokens: int = Field(
-        default=10, ge=1, le=256, title="Virtual tokens", description="Prompt vectors, a count."
-    )
-    cut: int | None = Field(
-        default=None,
-        ge=0,
-        title="Cut",
-        description="Vectors before the input, a count; empty: all (prefix), 0: none (postfix).",
-    )
-    init: Literal["vocabulary", "uniform"] = Field(
-        default="vocabulary",
-        title="Initial vectors",
-        description="Embeddings of random vocabulary entries, or uniform in -0.5..0.5.",
-    )
-
-    @model_validator(mode="after")
-    def _cut_within_prompt(self) -> Config:
-        if self.cut is not None and self.cut > self.num_virtual_tokens:
-            raise ValueError(
-                f"cut {self.cut} is larger than num_virtual_tokens {self.num_virtual_tokens}"
-            )
-        return self
-
-    @property
-    def vectors_before(self) -> int:
-        """Vectors that stand before the input, a count."""
-        return self.num_virtual_tokens if self.cut is None else self.cut
 
     @property
     @override
@@ -63,11 +35,6 @@ class Config(MethodConfig):
         if self.cut is None or self.cut == self.num_virtual_tokens:
             return "prompt_tuning"
         return f"prompt_tuning (cut {self.cut})"
-
-    @property
-    @override
-    def prompt_length(self) -> int:
-        return self.num_virtual_tokens
 
     @override
     def describe(self) -> str:
