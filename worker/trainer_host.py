@@ -338,8 +338,6 @@ def _what_happened(group: Group, death: Death, fault: str) -> str:
         what = f"The trainer {death.reason}"
     if len(group.runs) > 1:
         return f"{what} while {len(group.runs)} runs trained together; each is tried alone."
-    steps = "".join(f" after step {run.step}" for run in group.runs.values() if run.step)
-    advice = ""
     if death.signal_name == "SIGKILL" and not fault:
-        advice = " The system kills like this when memory runs out; try a smaller batch or length."
-    return f"{what}{steps}.{advice}"
+        what += " (the system does so when memory runs out)"
+    return f"{what}."

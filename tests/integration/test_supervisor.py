@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sqlite3
 import subprocess
@@ -98,7 +97,10 @@ def test_a_killed_trainer_is_followed_by_one_that_continues(
     first, second = watcher.attempts(run_id)
     assert first.outcome == "crashed"
     assert "SIGKILL" in first.detail
-    assert re.search(r"after step [1-5]\d", first.detail)
+    assert 10 <= first.last_step < 60
+    assert f"(the system does so when memory runs out) at step {first.last_step}; continues" in (
+        watcher.told(run_id)
+    )
     assert second.resumed_from_step >= 10
     assert f"continues from step {second.resumed_from_step}" in watcher.told(run_id)
     with store.read() as session:
@@ -118,7 +120,8 @@ def test_a_group_that_dies_is_tried_one_by_one_and_only_the_culprit_pays(
         wait_for(lambda: any(watcher.run(run_id).infra_left < 3 for run_id in ids))
     assert all(watcher.run(run_id).must_run_alone for run_id in ids)
     alone = [attempt for run_id in ids for attempt in watcher.attempts(run_id)[1:]]
-    assert re.search(r"was ended by SIGKILL after step [12]\.", alone[0].detail)
+    assert "was ended by SIGKILL" in alone[0].detail
+    assert alone[0].last_step in (1, 2)
 
 
 @pytest.mark.usefixtures("patient")
