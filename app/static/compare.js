@@ -115,7 +115,7 @@ function differences(data) {
     ${found.map(({ column, part }) => html`<h3>${column.title}</h3><div class="table-scroll plain" tabindex="0" role="region" aria-label="Differences on ${column.title}"><table class="table compact"><thead><tr><th>Method</th><th class="num">Difference</th><th class="num">95 % interval</th><th class="num">Pairs</th><th class="num">p</th><th class="num">p (Holm)</th></tr></thead>
       <tbody>${part.rows.map((row) => html`<tr><th scope="row">${swatch(row.label)}${row.label}</th><td class="num">${signed(row.mean)}</td>
         <td class="num">${typeof row.low === "number" ? `${signed(row.low)} … ${signed(row.high)}` : "–"}</td><td class="num">${row.n}</td><td class="num">${pValue(row.p)}</td><td class="num">${pValue(row.p_holm)}</td></tr>`)}</tbody></table></div>
-      <p class="small"><strong>What this can show.</strong> ${part.sentence}</p>`)}</section>`;
+      <p class="small table-note"><strong>What this can show.</strong> ${part.sentence}</p>`)}</section>`;
 }
 
 /* ---- page ---- */

@@ -64,7 +64,7 @@ function sentence(answer, color) {
   const blocks = (from, to) => Array.from({ length: Math.max(0, to - from) }, (_, i) => html`<b class="vector" style="background:${color}" title="prompt vector ${from + i + 1}">p${from + i + 1}</b>`);
   const before = answer.prompt_before, all = before + answer.prompt_after;
   const told = all
-    ? `${before} prompt vectors before the text, ${answer.prompt_after} after it`
+    ? `${before} prompt ${before === 1 ? "vector" : "vectors"} before the text, ${answer.prompt_after} after it`
     : "No prompt vectors in the input";
   /* The prompt stands inside the tokenizer's frame: after [CLS] and before the last [SEP]. */
   const tokens = answer.tokens, framed = tokens.length > 2 && all > 0;

@@ -84,5 +84,12 @@ def draw(info: Info) -> go.Figure:
             hovertemplate="%{y:.1%}, %{x:,} parameters<br>%{customdata[0]}, "
             "n = %{customdata[1]}<extra>" + name + "</extra>",
         )
-    chart.update_xaxes(type="log", dtick=1, exponentformat="SI")
+    chart.update_xaxes(type="log", dtick=_ticks(info), exponentformat="SI")
     return chart
+
+
+def _ticks(info: Info) -> int | str:
+    """Label powers of ten, and over a shorter range steps between them, so that it is readable."""
+    counts = [point.num_trainable for point in info.points]
+    span = max(counts) / min(counts)
+    return 1 if span > 100 else "D2" if span > 10 else "D1"

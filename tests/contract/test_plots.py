@@ -161,3 +161,14 @@ def test_colours_are_seen_on_both_grounds(ground: str) -> None:
 def test_the_style_sheet_has_the_same_colours() -> None:
     folder = Path(__file__).parents[2] / "app" / "static"
     assert (folder / "methods.css").read_text("utf-8") == css()
+
+
+def test_the_axis_of_parameters_is_labelled_over_short_and_long_ranges() -> None:
+    def ticks(largest: float) -> object:
+        rows = [
+            accuracy_parameters.Row("a", "desk", 0.8, 1e4),
+            accuracy_parameters.Row("b", "desk", 0.9, largest),
+        ]
+        return accuracy_parameters.draw(accuracy_parameters.prepare(rows)).layout.xaxis.dtick
+
+    assert [ticks(2e4), ticks(5e5), ticks(2e7)] == ["D1", "D2", 1]

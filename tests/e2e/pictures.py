@@ -15,4 +15,4 @@ def take_picture(page: Page, name: str) -> None:
     """Save a picture for the README, when it is asked for."""
     if os.environ.get("STUDIO_SCREENSHOTS") == "1":
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
+        page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled", full_page=True)
