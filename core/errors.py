@@ -9,6 +9,7 @@ StudioError                 message says what, where and what to do next
 ├─ TrainingError            training cannot go on
 │  ├─ OutOfMemory           batch or length too large for the device
 │  ├─ NonFiniteLoss         the run diverged
+│  ├─ StartError            the run to start from cannot be used
 │  └─ DamagedCheckpoint     a checkpoint's files are not what was written
 ├─ StoreError               the database refused
 │  ├─ NotFound              no such study, run or prediction
@@ -98,6 +99,12 @@ class NonFiniteLoss(TrainingError):
     """Loss or gradient norm became NaN or infinite."""
 
     code = "diverged"
+
+
+class StartError(TrainingError):
+    """The finished run that another is to start from is gone or does not fit."""
+
+    code = "bad_start"
 
 
 class DamagedCheckpoint(TrainingError):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 import yaml
 from pydantic import Field, model_validator
 
 from core.backbones.spec import BackboneChoice
 from core.methods import MethodConfig, Part
+from core.recipe_checks import check
 from core.recipe_parts import (
     AnyBackbone,
     AnyTask,
@@ -19,12 +21,16 @@ from core.recipe_parts import (
     RegimeEntry,
     RunSeeds,
     Seeds,
+    TaskChoice,
     Training,
     Tuning,
 )
 from core.regimes import REGIMES, RegimeConfig
+from core.regimes.multi_task import Config as MultiTask
 
-MAX_RUNS = 2000
+FEW_SHOT_SEEDS = {"data": (0, 1, 2, 3, 4), "init": (0, 1)}
+
+Selection = Literal["dev", "paper_practice", "fold", "refit"]
 
 
 class RunConfig(Part):
@@ -37,11 +43,39 @@ class RunConfig(Part):
     regime: RegimeEntry
     training: Training
     seeds: RunSeeds
-    selection: Literal["dev", "paper_practice"] = Field(
+    selection: Selection = Field(
         default="dev",
         description="dev: choose checkpoints on dev, report on test. paper_practice: train on all, "
-        "choose on the reported split.",
+        "choose on the reported split. fold: dev is one fold of train. refit: train on all of "
+        "train, keep the last checkpoint.",
     )
+    fold: int = Field(
+        default=0, ge=0, lt=5, description="Which of the five folds is dev; only for fold."
+    )
+    partners: tuple[AnyTask, ...] = Field(
+        default=(),
+        max_length=15,
+        description="Further tasks of a joint training, in order; only for multi_task.",
+    )
+    init_from: str = Field(
+        default="",
+        description="Run whose trained method the tensors start from; the head starts anew.",
+    )
+
+    @property
+    def tasks(self) -> tuple[TaskChoice, ...]:
+        """All tasks that the run reads, its own first."""
+        return (self.task, *self.partners)
+
+    @property
+    def trained_tasks(self) -> tuple[TaskChoice, ...]:
+        """Tasks that the run is trained on and scored on, one but for joint training."""
+        return self.tasks if self.regime.is_joint else (self.task,)
+
+    @property
+    def task_label(self) -> str:
+        """Name of what is trained on, for tables: ``cb``, or ``cb+rte+wic`` when joint."""
+        return "+".join(task.name for task in self.trained_tasks)
 
     def canonical_json(self) -> str:
         """Serialise with sorted keys and no spaces; equal configs give equal text."""
@@ -51,9 +85,20 @@ class RunConfig(Part):
     def config_hash(self) -> str:
         """Digest without seeds and without the place of the files: what seeds are averaged over."""
         content = self.model_dump(mode="json", exclude={"seeds"})
-        if content["task"]["data_version"]:
-            content["task"].pop("folder")
+        for task in (content["task"], *content["partners"]):
+            if task["data_version"]:
+                task.pop("folder")
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
+
+
+class Cell(NamedTuple):
+    """What the seeds of a study are averaged over: one entry of each of its lists."""
+
+    task: TaskChoice
+    partners: tuple[TaskChoice, ...]
+    backbone: BackboneChoice
+    regime: RegimeConfig
+    method: MethodConfig
 
 
 class Recipe(Part):
@@ -81,7 +126,12 @@ class Recipe(Part):
         title="Regimes",
         description="At least one.",
     )
-    seeds: Seeds = Field(default_factory=Seeds, title="Seeds", description="Data and init seeds.")
+    seeds: Seeds = Field(
+        default_factory=Seeds,
+        title="Seeds",
+        description="Data and init seeds, every pair a run; by default 0 and 0, and where all "
+        "regimes are few_shot data 0 to 4 and init 0 to 1.",
+    )
     training: Training = Field(
         default_factory=Training, title="Training", description="The same for all methods."
     )
@@ -92,6 +142,12 @@ class Recipe(Part):
         default="dev",
         title="Selection",
         description="dev: choose on dev, report on test. paper_practice: choose on what is shown.",
+    )
+    init_from: str = Field(
+        default="",
+        max_length=40,
+        title="Start from",
+        description="Finished run (S3-12 or its id) whose prompt the runs start from; empty: none.",
     )
 
     @model_validator(mode="after")
@@ -109,36 +165,91 @@ class Recipe(Part):
             raise ValueError(f"the same entry stands twice in {', '.join(repeated)}")
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _few_shot_needs_seeds(cls, content: object) -> object:
+        if isinstance(content, Mapping) and "seeds" not in content:
+            regimes = content.get("regimes")
+            given = regimes if isinstance(regimes, list | tuple) else ()
+            if given and all(_kind_of(regime) == "few_shot" for regime in given):
+                return {**content, "seeds": FEW_SHOT_SEEDS}
+        return content
+
     @model_validator(mode="after")
-    def _not_too_many(self) -> Recipe:
-        count = self.num_final_runs
-        if self.tuning.protocol == "tuned":
-            seeds = len(self.seeds.data) * len(self.seeds.init)
-            count += count // seeds * self.tuning.trials
-        if count > MAX_RUNS:
-            raise ValueError(f"{count} runs are more than the {MAX_RUNS} a study may have")
+    def _parts_agree(self) -> Recipe:
+        check(self)
         return self
+
+    @property
+    def num_cells(self) -> int:
+        """Cells of the grid, each of which is averaged over the seeds, a count."""
+        alone, joint, controls = self._regimes()
+        per_backbone = len(joint) + len(self.tasks) * (len(alone) + len(controls))
+        return per_backbone * len(self.backbones) * len(self.methods)
 
     @property
     def num_final_runs(self) -> int:
         """Runs that enter the tables, a count."""
-        grid = len(self.tasks) * len(self.methods) * len(self.backbones) * len(self.regimes)
-        return grid * len(self.seeds.data) * len(self.seeds.init)
+        return self.num_cells * len(self.seeds.data) * len(self.seeds.init)
+
+    @property
+    def num_trial_runs(self) -> int:
+        """Runs that only choose settings, a count; fewer where a method has fewer settings."""
+        if self.tuning.protocol != "tuned":
+            return 0
+        return self.num_cells * self.tuning.trials * self.tuning.folds
+
+    def cells(self) -> Iterator[Cell]:
+        """Go through the grid; cells that can be trained together stand next to each other.
+
+        A multi-task regime is one cell for all tasks, and one for each as its control; regimes
+        that differ only in what tasks share have the same control.
+        """
+        alone, together, controls = self._regimes()
+        first, *others = self.tasks
+        for task, backbone, regime in itertools.product(self.tasks, self.backbones, alone):
+            yield from self._methods(task, (), backbone, regime)
+        for backbone in self.backbones:
+            for joint in together:
+                yield from self._methods(first, tuple(others), backbone, joint)
+            for task in self.tasks:
+                partners = tuple(other for other in self.tasks if other is not task)
+                for control in controls:
+                    yield from self._methods(task, partners, backbone, control)
+
+    def _regimes(self) -> tuple[list[RegimeConfig], list[MultiTask], list[MultiTask]]:
+        """Regimes of one task, of joint runs, and of their controls, each once."""
+        alone = [regime for regime in self.regimes if not isinstance(regime, MultiTask)]
+        several = [regime for regime in self.regimes if isinstance(regime, MultiTask)]
+        joint = [regime.as_joint() for regime in several if regime.is_joint]
+        controls = [r.as_single() for r in several if r.control or not r.is_joint]
+        return alone, list(dict.fromkeys(joint)), list(dict.fromkeys(controls))
+
+    def _methods(
+        self,
+        task: TaskChoice,
+        partners: tuple[TaskChoice, ...],
+        backbone: BackboneChoice,
+        regime: RegimeConfig,
+    ) -> Iterator[Cell]:
+        for method in self.methods:
+            yield Cell(task, partners, backbone, regime, method)
 
     def runs(self) -> list[RunConfig]:
         """Expand the grid; runs that can be trained together stand next to each other."""
-        cells = itertools.product(self.tasks, self.backbones, self.regimes, self.methods)
         return [
             RunConfig(
-                task=task,
-                backbone=backbone,
-                method=method.resolved(),
-                regime=regime,
+                task=cell.task,
+                partners=cell.partners,
+                backbone=cell.backbone,
+                method=cell.method.resolved(),
+                regime=cell.regime,
                 training=self.training,
                 seeds=RunSeeds(data=data_seed, init=init_seed),
                 selection=self.selection,
+                init_from=self.init_from,
             )
-            for task, backbone, regime, method in cells
+            for cell in self.cells()
             for data_seed, init_seed in itertools.product(self.seeds.data, self.seeds.init)
         ]
 
@@ -149,6 +260,13 @@ class Recipe(Part):
         if "regimes" in content:
             content["regimes"] = [_with_kind(r) for r in self.regimes]
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _kind_of(regime: object) -> object:
+    """Kind of a regime as a recipe may give it: by name, as a mapping, or ready."""
+    if isinstance(regime, Mapping):
+        return regime.get("kind")
+    return regime.kind if isinstance(regime, RegimeConfig) else regime
 
 
 def _with_kind(part: MethodConfig | RegimeConfig) -> dict[str, Any] | str:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from core.errors import ConfigError, RecipeErrors
 from core.methods import ALIASES, METHODS
 from core.recipe import Recipe
+from core.recipe_checks import PROBLEM
 from core.regimes import REGIMES
 
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
@@ -32,7 +33,7 @@ def _problem(error: Any) -> ConfigError:
         message = "must be a list; write it as [entry, entry] or one entry a line after '- '"
     elif error["type"] == "too_short":
         message = "at least one entry is needed"
-    elif "input" in error and error["type"] not in ("missing", "value_error"):
+    elif "input" in error and error["type"] not in ("missing", "value_error", PROBLEM):
         message = f"{message}, got {error['input']!r}"[:300]
     return ConfigError(message, field=field)
 
@@ -66,10 +67,14 @@ def parse_recipe(content: object) -> Recipe:
         raise RecipeErrors(_problems(error)) from error
 
 
-def parse_recipe_text(text: str) -> Recipe:
-    """Check a recipe given as YAML or JSON text; see ``parse_recipe``."""
+def read_yaml(text: str) -> object:
+    """Read YAML or JSON text.
+
+    Raises:
+        RecipeErrors: With line and column of what is wrong.
+    """
     try:
-        content = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except (ValueError, RecursionError) as error:
         raise RecipeErrors([ConfigError(f"not a readable recipe: {error}")]) from error
     except yaml.YAMLError as error:
@@ -77,7 +82,11 @@ def parse_recipe_text(text: str) -> Recipe:
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         detail = getattr(error, "problem", None) or str(error)
         raise RecipeErrors([ConfigError(f"{place}not valid YAML: {detail}")]) from error
-    return parse_recipe(content)
+
+
+def parse_recipe_text(text: str) -> Recipe:
+    """Check a recipe given as YAML or JSON text; see ``parse_recipe``."""
+    return parse_recipe(read_yaml(text))
 
 
 def shipped_recipes() -> dict[str, Path]:

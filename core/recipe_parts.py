@@ -53,6 +53,23 @@ class TaskChoice(Part):
         title="Folder",
         description="Folder with train.jsonl and val.jsonl or test.jsonl; empty: found by name.",
     )
+    dataset: str = Field(
+        default="",
+        pattern=r"^(|latest|[0-9a-f]{16})$",
+        title="Data set version",
+        description="For an added data set of this name: its version, or latest.",
+    )
+    template: str = Field(
+        default="",
+        max_length=40,
+        title="Template",
+        description="How fields become the input, by name; empty: the task's default.",
+    )
+    diagnostics: bool = Field(
+        default=False,
+        title="Diagnostics",
+        description="Score the task's diagnostic sets once at the end (RTE: AX-b and AX-g).",
+    )
     text_fields: tuple[str, ...] = Field(
         default=(), max_length=4, title="Text fields", description="Only for one's own folder."
     )
@@ -70,11 +87,22 @@ class TaskChoice(Part):
 
     @model_validator(mode="after")
     def _known_or_folder(self) -> TaskChoice:
-        if self.name not in TASKS and not self.folder:
+        if self.folder and self.dataset and not self.data_version:
+            raise ValueError("give folder or dataset, not both")
+        if self.name not in TASKS and not self.folder and not self.dataset:
             raise ValueError(
                 f"no task named '{self.name}'; known: {', '.join(sorted(TASKS))}; "
-                "or give folder: <path> for a task of your own"
+                "or give folder: <path> for a task of your own, or dataset: latest for one that "
+                "was added to the studio"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _template_is_known(self) -> TaskChoice:
+        is_declared = self.name in TASKS and not self.folder and not self.dataset
+        names = TASKS[self.name].template_names if is_declared else ("plain",)
+        if is_declared and self.template and self.template not in names:
+            raise ValueError(f"template: {self.name} has {', '.join(names)}, not '{self.template}'")
         return self
 
 
@@ -198,6 +226,18 @@ class Tuning(Part):
         title="Trials",
         description="Settings tried for each method, task, backbone and regime, a count.",
     )
+    folds: Literal[1, 5] = Field(
+        default=1,
+        title="Folds",
+        description="1: trials are compared on dev. 5: on the mean over five folds of train, for "
+        "tasks under 1,000 examples; the winner is then trained again on all of train.",
+    )
+
+    @model_validator(mode="after")
+    def _folds_need_trials(self) -> Tuning:
+        if self.folds > 1 and self.protocol != "tuned":
+            raise ValueError("folds: only with protocol: tuned")
+        return self
 
 
 AnyTask = Annotated[TaskChoice, BeforeValidator(_name_from_text)]

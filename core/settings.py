@@ -96,10 +96,21 @@ class Settings(BaseSettings):
         return tuple(name.strip() for name in self.hosts.split(",") if name.strip())
 
     @property
+    def datasets_path(self) -> Path:
+        """Folder of data sets that were added: ``<name>/<version>/``."""
+        return self.home_path / "datasets"
+
+    @property
+    def hub_path(self) -> Path:
+        """Folder of official data sets fetched from the Hub."""
+        return self.home_path / "hub"
+
+    @property
     def data_folders(self) -> tuple[Path, ...]:
-        """Folders to look for data sets in, in order."""
+        """Folders to look for data sets in, in order: given, fetched, added ones."""
         parts = [part for part in self.data_dir.split(os.pathsep) if part]
-        return tuple(Path(part).expanduser().resolve() for part in parts)
+        given = (Path(part).expanduser().resolve() for part in parts)
+        return tuple(dict.fromkeys((*given, self.hub_path, self.datasets_path)))
 
 
 @lru_cache(maxsize=1)

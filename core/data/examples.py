@@ -1,11 +1,18 @@
-"""Examples of a task and its three splits."""
+"""Examples of a task and its splits."""
 
 from __future__ import annotations
 
 import hashlib
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from core.metrics.judged import Kind
+
+Segments = tuple[str, ...]
 
 
 def normalised(text: str) -> str:
@@ -18,25 +25,52 @@ class Example:
     """One labelled input.
 
     Attributes:
-        segments: One or two texts, as the template made them.
-        label: Class index.
+        rows: What the backbone reads: one row of one or two segments, or, where choices are
+            scored together, one row a choice.
+        label: Class index; of choices the index of the first right one; -1 where nobody knows.
         group: Normalised text whose examples must stay in one split.
+        right: Indices of all right choices; empty where classes are predicted.
+        choices: Texts of the choices; empty where classes are predicted.
+        question: What belongs together in a metric (a question's answers, a pair); may be empty.
+        id: Official identifier as canonical JSON; empty when the file has none.
+        typed: What a person would type to get these rows, in the order of ``TaskData.inputs``;
+            empty where an input cannot be typed.
     """
 
-    segments: tuple[str, ...]
+    rows: tuple[Segments, ...]
     label: int
     group: str
-
-    @property
-    def text_key(self) -> str:
-        """Normalised segments: equal for examples that read the same."""
-        return "\x1f".join(normalised(segment) for segment in self.segments)
+    right: tuple[int, ...] = ()
+    choices: tuple[str, ...] = ()
+    question: str = ""
+    id: str = ""
+    typed: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
-        """Digest of segments and label, stable under re-ordering of the file."""
-        content = "\x1f".join((*self.segments, str(self.label)))
-        return hashlib.sha256(content.encode()).hexdigest()
+        """Digest of rows and label, stable under re-ordering of the file."""
+        content = "\x1e".join("\x1f".join(row) for row in self.rows)
+        return hashlib.sha256(f"{content}\x1f{self.label}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ExtraSet:
+    """Examples that a run is scored on once, at its end, and never trained or chosen on.
+
+    Attributes:
+        name: Name in results: ``ax-b``, ``ax-g``, or ``leaderboard`` for the official test file,
+            whose labels are hidden.
+        title: Name for people.
+        examples: What is scored; labels are -1 where nobody knows them.
+        metrics: Names in ``core.metrics``; empty where labels are hidden.
+        version: Digest of the file's content.
+    """
+
+    name: str
+    title: str
+    examples: tuple[Example, ...]
+    metrics: tuple[str, ...]
+    version: str
 
 
 @dataclass(frozen=True)
@@ -46,15 +80,19 @@ class TaskData:
     Attributes:
         name: Task name in tables.
         title: Task name for people.
-        labels: Classes in index order.
+        labels: Classes in index order; of choices their names, empty where their number varies.
         train: Examples to train on, before a regime draws from them.
-        dev: Examples that choose configurations and checkpoints.
+        dev: Examples that choose configurations and checkpoints; empty for a refit on all of train.
         test: Examples that are reported; scored once.
         metrics: Names in ``core.metrics``; the first selects.
         version: Digest of the files' contents.
         test_source: File that ``test`` was read from.
         dev_source: File that ``dev`` was read or cut from.
         notes: What a reader of the numbers should know.
+        kind: ``classes``, or ``choices`` that are scored together by one output.
+        template: Name of the template that made the rows.
+        inputs: Names of the texts that a person would type, in order; empty: cannot be typed.
+        extra: Sets that are scored once at the end.
     """
 
     name: str
@@ -68,13 +106,30 @@ class TaskData:
     test_source: str
     dev_source: str
     notes: tuple[str, ...] = ()
+    kind: Kind = "classes"
+    template: str = "plain"
+    inputs: tuple[str, ...] = ()
+    extra: Mapping[str, ExtraSet] = field(default_factory=dict)
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs of a classification head: one a class, or one score a choice."""
+        return len(self.labels) if self.kind == "classes" else 1
 
     def split(self, name: str) -> tuple[Example, ...]:
         """Return ``train``, ``dev`` or ``test``."""
         return {"train": self.train, "dev": self.dev, "test": self.test}[name]
 
     def majority_share(self, split: str) -> float:
-        """Share of the most frequent class of a split, 0 to 1: accuracy of always guessing it."""
+        """Accuracy of the best constant guess, 0 to 1; NaN without examples.
+
+        Where the number of choices varies no position is a guess that means anything; there it is
+        the accuracy of choosing evenly.
+        """
         examples = self.split(split)
+        if not examples:
+            return float("nan")
+        if self.kind == "choices" and not self.labels:
+            return float(np.mean([len(e.right) / len(e.choices) for e in examples]))
         counts = Counter(example.label for example in examples)
         return max(counts.values()) / len(examples)

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from core.data.examples import TaskData
-from core.data.readers import file_digest, labels_of, read_rows, to_examples
-from core.data.splits import cut_dev
+from core.data.examples import Example, ExtraSet, TaskData
+from core.data.library import find_dataset, spec_of_card
+from core.data.places import TaskFiles, find_files, locate, required_file
+from core.data.readers import UNKNOWN, file_digest, iterate_rows, labels_of, read_rows, to_examples
+from core.data.splits import NUM_FOLDS, cut_dev, cut_fold, find_families
 from core.errors import DataError
+from core.recipe import Selection
 from core.recipe_parts import TaskChoice
+from core.regimes import Candidates
+from core.regimes._config import Source
 from core.tasks import TASKS, TaskSpec
 
-BUNDLED_FOLDER = Path(__file__).parent.parent / "tasks" / "bundled"
-SUITE_FOLDERS = ("", "superglue", "SuperGLUE")
+__all__ = ["candidates", "locate", "read_task", "resolve", "spec_of"]
+
+LEADERBOARD = "leaderboard"
+FEWGLUE_LINES = 32
 KNOWN_FIELDS = (
     ("text",),
     ("sentence",),
@@ -26,67 +35,17 @@ KNOWN_FIELDS = (
 )
 
 
-def locate(choice: TaskChoice, folders: Sequence[Path] = ()) -> Path:
-    """Find the folder of a task's files.
-
-    Args:
-        choice: Task of a recipe; its own folder wins.
-        folders: Folders with a suite, or with one task, in order.
+def spec_of(choice: TaskChoice, folders: Sequence[Path] = ()) -> TaskSpec:
+    """Return the declared task, or one made from a data set's card or a folder's own fields.
 
     Raises:
-        DataError: Naming every folder looked in and what to do.
+        DataError: If the files are missing, or their text fields cannot be told.
     """
-    if choice.folder:
-        return _own_folder(choice, folders)
-    spec = TASKS[choice.name]
-    if spec.suite == "bundled":
-        return BUNDLED_FOLDER / spec.folder[0]
-    candidates = [
-        folder / suite / name
-        for folder in folders
-        for suite in SUITE_FOLDERS
-        for name in spec.folder
-    ]
-    candidates += [folder for folder in folders if folder.name in spec.folder]
-    for candidate in candidates:
-        if candidate.is_dir() and any(candidate.glob("*.jsonl")):
-            return candidate.resolve()
-    looked = ", ".join(str(folder) for folder in folders) or "no folder was given"
-    raise DataError(
-        f"Task '{choice.name}' has no files here (looked in: {looked}).",
-        hint=f"Give a folder that holds {spec.folder[0]}/train.jsonl with --data or "
-        "STUDIO_DATA_DIR.",
-    )
-
-
-def _own_folder(choice: TaskChoice, folders: Sequence[Path]) -> Path:
-    """Find a folder of one's own: absolute, inside a data folder, or from where one stands."""
-    wanted = Path(choice.folder).expanduser()
-    candidates = [] if wanted.is_absolute() else [folder / wanted for folder in folders]
-    for path in (*candidates, wanted):
-        if path.is_dir():
-            return path.resolve()
-    raise DataError(
-        f"Task '{choice.name}': there is no folder {wanted.resolve()}.",
-        hint="A relative folder is looked for in the folders given with --data first.",
-    )
-
-
-def spec_of(choice: TaskChoice, folder: Path) -> TaskSpec:
-    """Return the declared task, or one made from a plain folder's own fields."""
+    if choice.dataset:
+        return spec_of_card(find_dataset(choice.name, choice.dataset, folders).card)
     if choice.name in TASKS and not choice.text_fields:
         return TASKS[choice.name]
-    fields = choice.text_fields
-    if not fields:
-        first = read_rows(_required(folder, "train", choice.name))[0].fields
-        found = [names for names in KNOWN_FIELDS if all(name in first for name in names)]
-        if not found:
-            raise DataError(
-                f"Task '{choice.name}': train.jsonl has the fields {', '.join(sorted(first))}, "
-                "none of which is a usual text field.",
-                hint="Name them with text_fields.",
-            )
-        fields = found[0]
+    fields = choice.text_fields or _usual_fields(choice, locate(choice, folders))
     if len(fields) > 2:
         raise DataError(f"Task '{choice.name}': text_fields may name one or two fields.")
     return TaskSpec(
@@ -101,115 +60,265 @@ def spec_of(choice: TaskChoice, folder: Path) -> TaskSpec:
     )
 
 
-def _required(folder: Path, stem: str, task: str) -> Path:
-    path = folder / f"{stem}.jsonl"
-    if not path.is_file():
-        present = ", ".join(sorted(p.name for p in folder.glob("*.jsonl"))) or "no JSONL file"
+def _usual_fields(choice: TaskChoice, folder: Path) -> tuple[str, ...]:
+    train = required_file(folder, "train", choice.name)
+    first = next((row.fields for row in iterate_rows(train)), {})
+    found = [names for names in KNOWN_FIELDS if all(name in first for name in names)]
+    if not found:
         raise DataError(
-            f"Task '{task}': no {stem}.jsonl in {folder} (there: {present}).",
-            hint="Training needs train.jsonl, and val.jsonl or test.jsonl to report on.",
+            f"Task '{choice.name}': train.jsonl has the fields {', '.join(sorted(first))}, "
+            "none of which is a usual text field.",
+            hint="Name them with text_fields.",
         )
-    return path
+    return found[0]
 
 
-def _files(folder: Path, spec: TaskSpec) -> tuple[Path, Path | None, Path]:
-    """Files of train, dev (None: cut from train) and test."""
-    train = _required(folder, "train", spec.name)
-    val, test = folder / "val.jsonl", folder / "test.jsonl"
-    # The official SuperGLUE test files carry no labels, so the validation file is what is reported.
-    if spec.suite == "superglue" or not test.is_file():
-        return train, None, _required(folder, "val", spec.name)
-    return train, (val if val.is_file() else None), test
+@dataclass(frozen=True)
+class _Read:
+    """All files of a task as examples, before train is cut."""
+
+    labels: tuple[str, ...]
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...] | None
+    test: tuple[Example, ...]
+    extra: tuple[ExtraSet, ...]
+    version: str
+    notes: tuple[str, ...]
 
 
-def _notes(spec: TaskSpec, counts: dict[str, int]) -> tuple[str, ...]:
-    return tuple(
-        f"{stem}.jsonl has {counts[stem]:,} examples, officially {official:,}"
-        for stem, official in spec.counts.items()
-        if stem in counts and counts[stem] != official
+@lru_cache(maxsize=8)
+def _read(
+    choice: TaskChoice,
+    files: TaskFiles,
+    stamps: tuple[tuple[str, int, int], ...],
+    folders: tuple[Path, ...],
+) -> _Read:
+    del stamps  # part of the cache key only: a changed file is read again
+    spec = spec_of(choice, folders)
+    rows = {path: read_rows(path) for path in {files.train, files.test, files.dev} if path}
+    labels = labels_of(rows[files.train], spec, files.train)
+    read = {
+        path: to_examples(found, spec, labels, path, template=choice.template)
+        for path, found in rows.items()
+    }
+    extra = [_diagnostic(name, path, choice.template) for name, path in files.diagnostics]
+    notes = [*files.notes, *_card_notes(choice, folders)]
+    for path, found in rows.items():
+        notes += _size_notes(spec, files, path, len(found), len(read[path]))
+    if files.hidden is not None:
+        unlabelled = _hidden_test(files.hidden, spec, labels, choice.template)
+        if isinstance(unlabelled, str):
+            notes.append(unlabelled)
+        else:
+            extra.append(unlabelled)
+    content = "|".join(f"{path.name}:{file_digest(path)}" for path in files.scored)
+    return _Read(
+        labels=labels,
+        train=read[files.train],
+        dev=read[files.dev] if files.dev else None,
+        test=read[files.test],
+        extra=tuple(extra),
+        version=hashlib.sha256(content.encode()).hexdigest()[:16],
+        notes=tuple(sorted(notes)),
+    )
+
+
+def _card_notes(choice: TaskChoice, folders: Sequence[Path]) -> tuple[str, ...]:
+    """What adding a data set told about it."""
+    if not choice.dataset:
+        return ()
+    card = find_dataset(choice.name, choice.dataset, folders).card
+    return (*card.warnings, *card.notes)
+
+
+def _size_notes(
+    spec: TaskSpec, files: TaskFiles, path: Path, num_lines: int, num_examples: int
+) -> list[str]:
+    if files.source == "fewglue" and path.stem != "val":
+        if num_lines == FEWGLUE_LINES:
+            return []
+        return [f"{path.name} has {num_lines:,} lines, FewGLUE's has {FEWGLUE_LINES}"]
+    official = spec.counts.get(path.stem, num_examples)
+    if num_examples == official:
+        return []
+    return [f"{path.name} has {num_examples:,} examples, officially {official:,}"]
+
+
+def _diagnostic(name: str, path: Path, template: str) -> ExtraSet:
+    spec = TASKS[name]
+    examples = read_diagnostic(spec, path, template)
+    return ExtraSet(name, spec.title, examples, spec.metrics, file_digest(path)[:16])
+
+
+def read_diagnostic(spec: TaskSpec, path: Path, template: str = "") -> tuple[Example, ...]:
+    """Read a diagnostic set; what its metric pairs must stand in pairs with one hypothesis.
+
+    Raises:
+        DataError: Naming the line of a fault, or the pair that is none.
+    """
+    known = template if template in spec.template_names else ""
+    examples = to_examples(read_rows(path), spec, spec.labels, path, template=known)
+    pairs: dict[str, list[Example]] = defaultdict(list)
+    for example in examples:
+        if example.question:
+            pairs[example.question].append(example)
+    broken = [name for name, members in pairs.items() if len(members) != 2]
+    if broken:
+        raise DataError(
+            f"{path.name}: line number {2 * int(broken[0])} (idx) has no partner in its pair.",
+            hint=f"{spec.title} consists of pairs: idx 0 and 1, 2 and 3, and so on.",
+        )
+    return examples
+
+
+def _hidden_test(
+    path: Path, spec: TaskSpec, labels: tuple[str, ...], template: str
+) -> ExtraSet | str:
+    """Read the official test file, or say why it is left out; it never stops a training."""
+    try:
+        rows = read_rows(path)
+        examples = to_examples(rows, spec, labels, path, template=template, hidden=True)
+    except DataError as error:
+        return f"{path.name} is left out of the leaderboard answers: {error}"
+    if any(example.label != UNKNOWN for example in examples):
+        return (
+            f"{path.name} is not read: it has labels, and SuperGLUE's official test file has none"
+        )
+    return ExtraSet(
+        LEADERBOARD, f"{spec.title}, official test", examples, (), file_digest(path)[:16]
     )
 
 
 @lru_cache(maxsize=64)
-def _read(
-    choice: TaskChoice, folder: Path, stamps: tuple[tuple[str, int, int], ...], selection: str
+def _split(
+    choice: TaskChoice,
+    files: TaskFiles,
+    stamps: tuple[tuple[str, int, int], ...],
+    folders: tuple[Path, ...],
+    selection: Selection,
+    fold: int,
 ) -> TaskData:
-    del stamps  # part of the cache key only: a changed file is read again
-    spec = spec_of(choice, folder)
-    train_path, dev_path, test_path = _files(folder, spec)
-    train_rows = read_rows(train_path)
-    labels = labels_of(train_rows, spec, train_path)
-    train = to_examples(train_rows, spec, labels, train_path)
-    test = to_examples(read_rows(test_path), spec, labels, test_path)
-    counts = {train_path.stem: len(train), test_path.stem: len(test)}
-    if selection == "paper_practice":
-        dev, dev_source = test, test_path.name
-    elif dev_path is not None:
-        dev, dev_source = to_examples(read_rows(dev_path), spec, labels, dev_path), dev_path.name
-        counts[dev_path.stem] = len(dev)
-    else:
-        train, dev = cut_dev(train, spec.name)
-        dev_source = f"cut from {train_path.name}"
-    if not train or not dev:
+    spec = spec_of(choice, folders)
+    read = _read(choice, files, stamps, folders)
+    train, dev, dev_source = _cut(choice.name, files, read, selection, fold)
+    if not train or not (dev or selection == "refit"):
         raise DataError(
             f"Task '{choice.name}': {len(train)} training and {len(dev)} dev examples are left "
             "after splitting.",
             hint="Give more examples, or a val.jsonl beside test.jsonl.",
         )
-    paths = sorted({train_path, test_path, *([dev_path] if dev_path else [])})
-    content = "|".join(f"{path.name}:{file_digest(path)}" for path in paths)
     return TaskData(
         name=choice.name,
         title=spec.title,
-        labels=labels,
+        labels=read.labels,
         train=train,
         dev=dev,
-        test=test,
+        test=read.test,
         metrics=spec.metrics,
-        version=hashlib.sha256(content.encode()).hexdigest()[:16],
-        test_source=test_path.name,
+        version=read.version,
+        test_source=files.test.name,
         dev_source=dev_source,
-        notes=_notes(spec, counts),
+        notes=read.notes,
+        kind=spec.kind,
+        template=choice.template or spec.template_names[0],
+        inputs=spec.columns or spec.typed_fields,
+        extra={found.name: found for found in read.extra},
     )
 
 
+def _cut(
+    name: str, files: TaskFiles, read: _Read, selection: Selection, fold: int
+) -> tuple[tuple[Example, ...], tuple[Example, ...], str]:
+    """Return train, dev and what dev is."""
+    source = files.train.name
+    if selection == "paper_practice":
+        return read.train, read.test, files.test.name
+    if selection == "refit":
+        return read.train, (), f"none: a refit on all of {source}"
+    if selection == "fold":
+        return *cut_fold(read.train, name, fold), f"fold {fold + 1} of {NUM_FOLDS} of {source}"
+    if read.dev is not None and files.dev is not None:
+        return read.train, read.dev, files.dev.name
+    return *cut_dev(read.train, name), f"cut from {source}"
+
+
 def read_task(
-    choice: TaskChoice, folders: Sequence[Path] = (), *, selection: str = "dev"
+    choice: TaskChoice,
+    folders: Sequence[Path] = (),
+    *,
+    selection: Selection = "dev",
+    fold: int = 0,
+    source: Source = "official",
 ) -> TaskData:
     """Read a task and split it; repeated calls read unchanged files once.
+
+    The version is a digest of the files of train, dev, test and diagnostics; the official test
+    file, of which nothing is measured, is no part of it, nor is the template.
 
     Args:
         choice: Task of a recipe.
         folders: Folders to look in when the task has no folder of its own.
-        selection: ``dev``, or ``paper_practice`` where all of train is trained on and dev is the
-            reported split itself.
+        selection: ``dev``; ``paper_practice``: all of train is trained on and dev is the reported
+            split itself; ``fold``: dev is one of five folds of train; ``refit``: dev is empty.
+        fold: Which fold, 0 to 4.
+        source: ``fewglue`` trains on FewGLUE's 32 examples; dev is then FewGLUE's dev32, and test
+            the official validation file, or dev32 itself where that file is missing.
 
     Raises:
         DataError: If files are missing or wrong, or differ from the recorded version.
     """
-    folder = locate(choice, folders)
-    stamps = tuple(
-        (path.name, path.stat().st_mtime_ns, path.stat().st_size)
-        for path in sorted(folder.glob("*.jsonl"))
-    )
-    data = _read(choice.model_copy(update={"data_version": ""}), folder, stamps, selection)
+    spec = spec_of(choice, folders)
+    if spec.suite == "diagnostic":
+        trained = ", ".join(t.name for t in TASKS.values() if spec.name in t.diagnostics)
+        raise DataError(
+            f"Task '{choice.name}' is a diagnostic set and is never trained on.",
+            hint=f"Choose {trained} with diagnostics: true.",
+        )
+    if choice.template and choice.template not in spec.template_names:
+        raise DataError(
+            f"Task '{choice.name}' has no template '{choice.template}'.",
+            hint=f"Choose one of {', '.join(spec.template_names)}.",
+        )
+    files = find_files(choice, spec, folders, source)
+    plain = choice.model_copy(update={"data_version": ""})
+    data = _split(plain, files, files.stamps, tuple(folders), selection, fold)
     if choice.data_version and choice.data_version != data.version:
         raise DataError(
-            f"Task '{choice.name}': the files in {folder} changed since the run was queued "
+            f"Task '{choice.name}': the files in {files.folder} changed since the run was queued "
             f"(version {data.version}, expected {choice.data_version}).",
             hint="Restore the files, or queue the run anew.",
         )
     return data
 
 
-def resolve(choice: TaskChoice, folders: Sequence[Path] = ()) -> TaskChoice:
-    """Fill in the absolute folder and the data version, as a queued run records them.
-
-    Bundled tasks keep an empty folder: they travel with the program.
-    """
-    folder = locate(choice, folders)
-    bundled = choice.name in TASKS and TASKS[choice.name].suite == "bundled" and not choice.folder
-    data = read_task(choice, folders)
-    return choice.model_copy(
-        update={"folder": "" if bundled else str(folder), "data_version": data.version}
+def candidates(data: TaskData) -> Candidates:
+    """Return the training examples as a regime sees them."""
+    return Candidates(
+        labels=[example.label for example in data.train],
+        keys=[example.key for example in data.train],
+        groups=find_families(data.train).of_examples(),
+        num_labels=len(data.labels),
+        names=data.labels,
     )
+
+
+def resolve(
+    choice: TaskChoice, folders: Sequence[Path] = (), *, source: Source = "official"
+) -> TaskChoice:
+    """Fill in what a queued run records: folder, data set version, template and data version.
+
+    Bundled tasks keep an empty folder: they travel with the program; so do added data sets, which
+    are found by name and version.
+
+    Raises:
+        DataError: If files are missing or wrong.
+    """
+    spec = spec_of(choice, folders)
+    data = read_task(choice, folders, source=source)
+    update = {"data_version": data.version, "template": data.template}
+    if choice.dataset:
+        found = find_dataset(choice.name, choice.dataset, folders)
+        return choice.model_copy(update={**update, "dataset": found.card.version})
+    is_bundled = spec.suite == "bundled" and not choice.folder
+    files = find_files(choice, spec, folders, source)
+    return choice.model_copy(update={**update, "folder": "" if is_bundled else str(files.folder)})

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from core.data.examples import Example
 from core.errors import BackboneError
+from core.metrics.judged import Kind
 
 LENGTH_CLASSES = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192)
 PADDING_TOKENS = ("[PAD]", "<pad>", "<|endoftext|>", "</s>")
@@ -41,12 +42,17 @@ class Encoding:
         types: Segment id of each token.
         tokens: Tokens as text.
         total: Tokens that the whole text has; more than ``len(ids)`` when it was cut.
+        special: Whether the tokenizer added the token by itself.
+        places: Where each token stands: its segment, -1 for a special token, and there its first
+            character and the one after its last.
     """
 
     ids: tuple[int, ...]
     types: tuple[int, ...]
     tokens: tuple[str, ...]
     total: int
+    special: tuple[bool, ...] = ()
+    places: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def used(self) -> int:
@@ -54,33 +60,82 @@ class Encoding:
         return len(self.ids)
 
 
+def choice_mask(sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return where a table of choices holds one: True in the first ``sizes[i]`` columns of row i.
+
+    Read row by row its places are the rows of the examples in order.
+    """
+    mask: NDArray[np.bool_] = np.arange(sizes.max(initial=0)) < sizes[:, None]
+    return mask
+
+
 @dataclass(frozen=True)
 class TokenisedSplit:
-    """Tokens of all examples of a split, one after the other.
+    """Tokens of all rows of a split, one after the other; an example's rows stand together.
 
     Attributes:
-        ids: Token ids of all examples, shape (tokens,).
+        ids: Token ids of all rows, shape (tokens,).
         types: Segment ids, shape (tokens,).
-        offsets: Example i is ``ids[offsets[i]:offsets[i + 1]]``; shape (examples + 1,).
-        labels: Class index of each example, shape (examples,).
-        truncated: Examples that were cut, a count.
+        offsets: Row i is ``ids[offsets[i]:offsets[i + 1]]``; shape (rows + 1,).
+        unit_offsets: Example i is the rows ``unit_offsets[i]`` to ``unit_offsets[i + 1] - 1``;
+            shape (examples + 1,).
+        labels: Class index of each example, or of the first right choice, shape (examples,).
+        right: True at the rows of right choices, shape (rows,); False where classes are predicted.
+        kind: ``classes``: one row an example; ``choices``: one row a choice.
+        truncated: Examples of which a row was cut, a count.
         pad_id: Token id for padding.
     """
 
     ids: NDArray[np.int32]
     types: NDArray[np.int32]
     offsets: NDArray[np.int64]
+    unit_offsets: NDArray[np.int64]
     labels: NDArray[np.int64]
+    right: NDArray[np.bool_]
+    kind: Kind
     truncated: int
     pad_id: int
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each example, shape (examples,)."""
+        """Tokens of each row, shape (rows,)."""
         return np.diff(self.offsets)
+
+    @cached_property
+    def unit_sizes(self) -> NDArray[np.int64]:
+        """Rows of each example, shape (examples,)."""
+        return np.diff(self.unit_offsets)
+
+    @cached_property
+    def unit_lengths(self) -> NDArray[np.int64]:
+        """Tokens of each example's longest row, shape (examples,)."""
+        if not len(self):
+            return np.zeros(0, dtype=np.int64)
+        longest: NDArray[np.int64] = np.maximum.reduceat(self.lengths, self.unit_offsets[:-1])
+        return longest
+
+    @cached_property
+    def is_choice(self) -> NDArray[np.bool_]:
+        """True where an example has a choice, shape (examples, most choices)."""
+        return choice_mask(self.unit_sizes)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all examples, a count."""
+        return len(self.offsets) - 1
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def rows_of(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of some examples, in the order of ``units``, each example's together."""
+        if self.kind == "classes":
+            return units
+        sizes = self.unit_sizes[units]
+        ends = np.cumsum(sizes)
+        shift = self.unit_offsets[units] - (ends - sizes)
+        rows: NDArray[np.int64] = np.repeat(shift, sizes) + np.arange(int(sizes.sum()))
+        return rows
 
 
 class TextTokenizer:
@@ -130,19 +185,50 @@ class TextTokenizer:
         pair = segments[1] if len(segments) > 1 else None
         total = len(self._plain.encode(segments[0], pair).ids)
         raw = self._encode([segments], max_tokens)[0]
-        return Encoding(tuple(raw.ids), tuple(raw.type_ids), tuple(raw.tokens), total)
+        special = tuple(bool(added) for added in raw.special_tokens_mask)
+        of_segments = [-1 if number is None else number for number in raw.sequence_ids]
+        places = tuple(
+            (segment, *span) for segment, span in zip(of_segments, raw.offsets, strict=True)
+        )
+        return Encoding(
+            tuple(raw.ids), tuple(raw.type_ids), tuple(raw.tokens), total, special, places
+        )
+
+    def count(self, text: str) -> int:
+        """Count a text's tokens without special ones and without a limit."""
+        return len(self._plain.encode(text, add_special_tokens=False).ids)
 
     def encode_all(self, examples: Sequence[Example], max_tokens: int) -> TokenisedSplit:
-        """Tokenise a split, every input cut to ``max_tokens`` with special tokens counted."""
-        raw = self._encode([example.segments for example in examples], max_tokens)
-        offsets = np.zeros(len(raw) + 1, dtype=np.int64)
-        np.cumsum([len(item.ids) for item in raw], out=offsets[1:])
+        """Tokenise a split, every row cut to ``max_tokens`` with special tokens counted.
+
+        Args:
+            examples: Examples of one kind, each with at least one row.
+            max_tokens: Tokens of a row at most, a count.
+        """
+        raw = self._encode([row for example in examples for row in example.rows], max_tokens)
+        sizes = np.asarray([len(example.rows) for example in examples], dtype=np.int64)
+        right = np.zeros(len(raw), dtype=np.bool_)
+        unit_offsets = _offsets(sizes)
+        for start, example in zip(unit_offsets.tolist(), examples, strict=False):
+            right[[start + choice for choice in example.right]] = True
+        is_cut = [bool(item.overflowing) for item in raw]
+        units = np.repeat(np.arange(len(examples)), sizes)
         empty = np.zeros(0, dtype=np.int32)
         return TokenisedSplit(
             ids=np.concatenate([empty, *(np.asarray(item.ids, np.int32) for item in raw)]),
             types=np.concatenate([empty, *(np.asarray(item.type_ids, np.int32) for item in raw)]),
-            offsets=offsets,
+            offsets=_offsets([len(item.ids) for item in raw]),
+            unit_offsets=unit_offsets,
             labels=np.asarray([example.label for example in examples], dtype=np.int64),
-            truncated=sum(1 for item in raw if item.overflowing),
+            right=right,
+            kind="choices" if any(example.choices for example in examples) else "classes",
+            truncated=len(np.unique(units[np.asarray(is_cut, dtype=np.bool_)])),
             pad_id=self.pad_id,
         )
+
+
+def _offsets(sizes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each of several parts starts, and where the last one ends."""
+    offsets = np.zeros(len(sizes) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    return offsets

@@ -7,6 +7,9 @@ import sys
 from core.registry import discover
 from core.tasks._spec import TaskSpec
 
-TASKS: dict[str, TaskSpec] = discover(sys.modules[__name__], "SPEC", besides=("bundled", "files"))
+TASKS: dict[str, TaskSpec] = {
+    spec.name: spec
+    for spec in discover(sys.modules[__name__], "SPEC", besides=("bundled", "files")).values()
+}
 
 __all__ = ["TASKS", "TaskSpec"]

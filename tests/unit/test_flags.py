@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.metrics.flags import FLAGS, label_entropy, run_flags
+from core.metrics import LOWEST
+from core.metrics.flags import FLAGS, guessing_loss, label_entropy, run_flags
 
 BALANCED = np.array([0, 1] * 100)
 
@@ -72,3 +73,50 @@ def test_label_entropy_in_nats() -> None:
     assert label_entropy([0, 1, 0, 1]) == pytest.approx(math.log(2))
     assert label_entropy([3, 3]) == 0.0
     assert label_entropy([]) == 0.0
+
+
+def test_several_right_choices_count_as_hits_and_chance_is_what_even_choosing_gives() -> None:
+    """ReCoRD: choices vary in number, so neither a position nor a majority means anything."""
+    right = [(0, 1)] * 200
+    varying = {
+        "num_labels": 0,
+        "dev_right": right,
+        "dev_labels": np.zeros(200, dtype=int),
+        "dev_predictions": np.where(np.arange(200) < 150, 1, 5),
+        "chance": 0.25,
+    }
+    assert flags(**varying) == ()
+    assert flags(**(varying | {"chance": 0.75})) == ("at chance",)
+    assert flags(**(varying | {"chance": math.nan})) == ()
+    always_first = np.zeros(200, dtype=int)
+    assert flags(**(varying | {"dev_predictions": always_first})) == ()
+
+
+def test_one_position_for_all_is_collapsed_where_the_number_of_choices_is_fixed() -> None:
+    """COPA: two choices, and a run that always takes the first."""
+    found = flags(
+        dev_predictions=np.zeros(200, dtype=int),
+        dev_right=[(int(label),) for label in BALANCED],
+        chance=0.5,
+    )
+    assert found == ("collapsed", "at chance")
+
+
+def test_without_dev_only_the_train_loss_can_raise_a_flag() -> None:
+    refit = {"dev_predictions": [], "dev_labels": [], "dev_curve": []}
+    assert flags(**refit) == ()
+    assert flags(**refit, train_losses_tail=0.69) == ("unfitted",)
+    assert flags(**refit, chance=0.5) == ()
+
+
+def test_a_correlation_rises_by_its_own_measure() -> None:
+    lowest = LOWEST["matthews"]
+    # On -1 to 1 the noise at 0.1 is twice that of the share 0.55: sqrt(0.55 * 0.45 / 200) = 0.035.
+    assert flags(dev_curve=[-0.2, 0.0, 0.0, 0.06], lowest=lowest) == ()
+    assert flags(dev_curve=[-0.2, 0.0, 0.0, 0.08], lowest=lowest) == ("still rising",)
+    assert flags(dev_curve=[-0.9, -0.8, -0.7, -0.5], lowest=lowest) == ("still rising",)
+
+
+def test_guessing_among_choices_costs_the_log_of_their_share() -> None:
+    assert guessing_loss([1, 2], [4, 4]) == pytest.approx((math.log(4) + math.log(2)) / 2)
+    assert guessing_loss([], []) == 0.0

@@ -55,7 +55,7 @@ def test_a_changed_file_is_a_new_version_and_refused_for_a_queued_run(tmp_path: 
         read_task(choice)
 
 
-def test_booleans_and_word_templates_of_wic_are_read(tmp_path: Path) -> None:
+def test_booleans_of_wic_are_read_and_other_counts_than_the_official_noted(tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [
         {"word": f"w{i}", "sentence1": "one", "sentence2": f"two {i}", "label": i % 2 == 0}
         for i in range(40)
@@ -64,7 +64,8 @@ def test_booleans_and_word_templates_of_wic_are_read(tmp_path: Path) -> None:
         write(tmp_path / "WiC", stem, rows)
     data = read_task(TaskChoice(name="wic"), [tmp_path])
     example = data.test[0]
-    assert example.segments == ("w0: one", "two 0")
+    assert example.rows[0] == ("sentence1: one sentence2: two 0 word: w0",)
+    assert example.typed == ("w0", "one", "two 0")
     assert data.labels[example.label] == "same"
     assert "officially 638" in " ".join(data.notes)
 
@@ -83,11 +84,31 @@ def test_booleans_and_word_templates_of_wic_are_read(tmp_path: Path) -> None:
         (b'{"text": "x", "label": null}', "line 2: field 'label' is null"),
         (b'\n{"text": "x"}', "line 3: no field 'label'"),
         (b'{"text": "x", "label": "zz"}', "line 2: label 'zz' is none of a, b"),
+        (b'\xef\xbb\xbf{"text": "x", "label": "a"}', "line 2: begins with a byte order mark"),
+        (b'{"text": "x", "text": "y", "label": "a"}', "line 2: .*the field 'text' stands twice"),
+        (b'{"text": "x", "label": "a", "score": 1e999}', "line 2: .*1e999 is too large"),
+        (b'{"text": "x\\ud800", "label": "a"}', "line 2: holds half of a surrogate pair"),
+        (b'{"text": "x\x00", "label": "a"}', "line 2: not valid JSON"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path: Path, line: bytes, message: str) -> None:
     choice = own_folder(tmp_path)
     (tmp_path / "val.jsonl").write_bytes(b'{"text": "x", "label": "a"}\n' + line + b"\n")
+    with pytest.raises(DataError, match=message):
+        read_task(choice)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [(9 * 2**20, "line 2: longer than 8 MiB"), (100_000, "line 2: not valid JSON")],
+    ids=["endless", "deep"],
+)
+def test_a_line_that_is_too_long_or_too_deep_is_named(
+    tmp_path: Path, size: int, message: str
+) -> None:
+    choice = own_folder(tmp_path)
+    line = b'{"text": "x", "label": "a", "deep": ' + b"[" * size
+    (tmp_path / "val.jsonl").write_bytes(b'{"text": "x", "label": "a"}\n' + line)
     with pytest.raises(DataError, match=message):
         read_task(choice)
 

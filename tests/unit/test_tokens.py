@@ -32,7 +32,7 @@ def test_ids_and_types_equal_transformers(segments: tuple[str, ...], max_tokens:
 
 
 def test_a_split_is_flat_and_counts_what_was_cut() -> None:
-    examples = [Example(segments, 0, "") for segments in INPUTS]
+    examples = [Example((segments,), 0, "") for segments in INPUTS]
     tokenizer = TextTokenizer(FOLDER)
     split = tokenizer.encode_all(examples, 24)
     for number, segments in enumerate(INPUTS):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
 from typing_extensions import override
 
-from core.regimes._config import RegimeConfig
+from core.regimes._config import Candidates, Draw, RegimeConfig
 from core.regimes._draw import ranked
 
 
@@ -31,15 +30,14 @@ class Config(RegimeConfig):
         return "full_data" if self.max_train is None else f"full_data (≤ {self.max_train})"
 
     @override
-    def select(
-        self, labels: Sequence[int], keys: Sequence[str], num_labels: int, data_seed: int
-    ) -> list[int]:
+    def select(self, candidates: Candidates, data_seed: int) -> Draw:
+        labels, keys = candidates.labels, candidates.keys
         everything = range(len(labels))
         if self.max_train is None or len(labels) <= self.max_train:
-            return list(everything)
+            return Draw(list(everything))
         by_label = [
             ranked([i for i in everything if labels[i] == label], keys, data_seed, "full_data")
-            for label in range(num_labels)
+            for label in sorted(set(labels))
         ]
         # Fractional position within its class orders the classes' heads evenly, so that any
         # prefix keeps the shares of the labels.
@@ -48,4 +46,4 @@ class Config(RegimeConfig):
             for label, members in enumerate(by_label)
             for position, index in enumerate(members)
         )
-        return sorted(index for _, _, index in merged[: self.max_train])
+        return Draw(sorted(index for _, _, index in merged[: self.max_train]))

@@ -1,0 +1,3 @@
+from core.regimes.multi_task.config import Config
+
+__all__ = ["Config"]

@@ -1,0 +1,24 @@
+"""Real data that stands beside a checkout, for the tests that use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.data.examples import TaskData
+from core.data.tasks import read_task
+from core.recipe import Selection
+from core.recipe_parts import TaskChoice
+from core.regimes import Source
+
+REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def real_task(
+    name: str, *, selection: Selection = "refit", source: Source = "official"
+) -> TaskData:
+    """Read a task, with all of train uncut unless told otherwise; skip where it has no files."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"no {REAL_DATA}: {name} is not tested on real files")
+    return read_task(TaskChoice(name=name), (REAL_DATA,), selection=selection, source=source)
