@@ -1,8 +1,8 @@
 """The tuning protocol: which settings are tried, which wins, and which runs enter the tables.
 
 Every cell (task, backbone, regime and method as written) gets the same number of trials from its
-method's search space, chosen on dev. The winner is trained again with the recipe's seeds, which no
-trial has used.
+method's search space, chosen on dev, or on the mean over five folds of train. The winner is trained
+again with the recipe's seeds, which no trial has used; after folds on all of train.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,8 +49,26 @@ class TrialResult:
     result: Mapping[str, Any] | None
 
 
+@dataclass(frozen=True)
+class Winner:
+    """The setting that a cell's final runs have.
+
+    Attributes:
+        config: A run with this setting; with folds the refit on all of train, for the mean of the
+            folds' best updates.
+        settings: Settings that were tried, a count.
+        judged: Settings that could be compared, because all their runs succeeded, a count.
+        folds: Runs of each setting, a count.
+    """
+
+    config: RunConfig
+    settings: int
+    judged: int
+    folds: int
+
+
 def trials(recipe: Recipe, configs: Sequence[RunConfig] = ()) -> list[Trial]:
-    """All trials of a recipe.
+    """All trials of a recipe; with folds each setting is tried once a fold, with equal seeds.
 
     Args:
         recipe: Study under the protocol ``tuned``.
@@ -61,8 +80,14 @@ def trials(recipe: Recipe, configs: Sequence[RunConfig] = ()) -> list[Trial]:
     for cell, config in cells.items():
         for method in settings(config.method, recipe.tuning.trials, salt=cell):
             changed = config.model_copy(update={"method": method, "seeds": seeds})
-            found.append(Trial(cell, changed))
+            found += [Trial(cell, part) for part in _parts(changed, recipe.tuning.folds)]
     return found
+
+
+def _parts(config: RunConfig, folds: int) -> list[RunConfig]:
+    if folds == 1:
+        return [config]
+    return [config.model_copy(update={"selection": "fold", "fold": fold}) for fold in range(folds)]
 
 
 def trial_seeds(seeds: Seeds) -> RunSeeds:
@@ -104,15 +129,42 @@ def settings(method: MethodConfig, count: int, *, salt: str = "") -> list[Method
     return found
 
 
-def winner(results: Sequence[TrialResult]) -> RunConfig | None:
-    """Choose the setting with the best dev value; None when no trial succeeded.
+def winner(results: Sequence[TrialResult]) -> Winner | None:
+    """Choose the setting with the best dev value; None when no setting can be judged.
 
-    The first metric of the task decides, then the dev loss, then the order of the trials.
+    The first metric of the task decides (of joint training ``joint_mean``), then the dev loss,
+    then the order of the trials. With folds the means over a setting's folds are compared, and
+    a setting counts only if all its folds succeeded.
     """
-    done = [trial for trial in results if trial.result is not None]
-    if not done:
+    by_setting: dict[str, list[TrialResult]] = {}
+    for trial in results:
+        whole = trial.config.model_copy(update={"fold": 0})
+        by_setting.setdefault(whole.canonical_json(), []).append(trial)
+    complete = [tried for tried in by_setting.values() if all(map(_can_be_judged, tried))]
+    if not complete:
         return None
-    return max(done, key=_dev_score).config
+    best = max(complete, key=_dev_score)
+    return Winner(
+        config=_refit(best) if best[0].config.selection == "fold" else best[0].config,
+        settings=len(by_setting),
+        judged=len(complete),
+        folds=len(best),
+    )
+
+
+def _can_be_judged(trial: TrialResult) -> bool:
+    if trial.result is None:
+        return False
+    return trial.config.selection != "fold" or isinstance(trial.result.get("best_step"), int)
+
+
+def _refit(tried: Sequence[TrialResult]) -> RunConfig:
+    """Config that trains on all of train for as many updates as were best, on average."""
+    config = tried[0].config
+    mean = statistics.fmean(trial.result["best_step"] for trial in tried if trial.result)
+    updates = max(1, math.floor(mean + 0.5))
+    training = config.training.model_copy(update={"max_updates": updates, "epochs": None})
+    return config.model_copy(update={"selection": "refit", "fold": 0, "training": training})
 
 
 def final_configs(chosen: RunConfig, seeds: Seeds) -> list[RunConfig]:
@@ -123,11 +175,23 @@ def final_configs(chosen: RunConfig, seeds: Seeds) -> list[RunConfig]:
     ]
 
 
-def _dev_score(trial: TrialResult) -> tuple[float, float]:
-    dev = (trial.result or {}).get("dev") or {}
-    spec = TASKS.get(trial.config.task.name)
-    metric = spec.metrics[0] if spec else "accuracy"
-    return _number(dev.get(metric), -math.inf), -_number(dev.get("loss"), math.inf)
+def _dev_score(tried: Sequence[TrialResult]) -> tuple[float, float]:
+    metric = selecting_metric(tried[0].config)
+    devs = [(trial.result or {}).get("dev") or {} for trial in tried]
+    return (
+        statistics.fmean(_number(dev.get(metric), -math.inf) for dev in devs),
+        -statistics.fmean(_number(dev.get("loss"), math.inf) for dev in devs),
+    )
+
+
+def selecting_metric(config: RunConfig) -> str:
+    """Name of the dev metric that chooses among a cell's trials."""
+    if config.regime.is_joint:
+        return "joint_mean"
+    # Files of one's own may stand under the name of a known task.
+    is_own = bool(config.task.text_fields or config.task.dataset)
+    spec = None if is_own else TASKS.get(config.task.name)
+    return spec.metrics[0] if spec else "accuracy"
 
 
 def _number(value: object, default: float) -> float:

@@ -17,7 +17,7 @@ from core.store.clock import utcnow
 from core.store.columns import new_id
 from core.store.models import Run, RunEvent, Study, StudyEvent
 from core.store.moves import serialise
-from core.tuning import TrialResult, final_configs, trials, winner
+from core.tuning import TrialResult, Winner, final_configs, trials, winner
 
 STUDY_LOCK = 7_301
 
@@ -159,28 +159,47 @@ def advance(session: Session, study: Study) -> int:
         chosen = winner(results)
         what = _describe(results[0].config)
         if chosen is None:
-            sentence = f"Every trial of {what} failed or was cancelled; it gets no final runs."
+            sentence = _no_winner(what, results[0].config)
             _record(session, study.id, "no_winner", sentence, subject=cell)
             continue
-        finals = [(cell, config) for config in final_configs(chosen, seeds)]
+        finals = [(cell, config) for config in final_configs(chosen.config, seeds)]
         created += len(_insert_runs(session, study, finals, role="final"))
-        rates = {k: v for k, v in chosen.method.learning_rates.model_dump().items() if v}
-        told = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
-        _record(
-            session,
-            study.id,
-            "winner",
-            f"{what}: of {len(results)} trials the one with learning rates {told} was best on dev; "
-            f"{len(finals)} final runs are queued with fresh seeds.",
-            subject=cell,
-            repeat=True,
-        )
+        sentence = f"{what}: {_choice(chosen)}; {len(finals)} final runs are queued."
+        _record(session, study.id, "winner", sentence, subject=cell, repeat=True)
     return created
+
+
+def _no_winner(what: str, config: RunConfig) -> str:
+    if config.selection == "fold":
+        return (
+            f"No setting of {what} succeeded on all its folds, so none can be compared; it gets no "
+            "final runs."
+        )
+    return f"Every trial of {what} failed or was cancelled; it gets no final runs."
+
+
+def _choice(chosen: Winner) -> str:
+    """Say which setting won, how it was compared, and how its finals are trained."""
+    config = chosen.config
+    rates = {k: v for k, v in config.method.learning_rates.model_dump().items() if v}
+    told = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
+    if config.selection != "refit":
+        return (
+            f"of {chosen.settings} trials the one with learning rates {told} was best on dev and "
+            "is trained again with fresh seeds"
+        )
+    failed = chosen.settings - chosen.judged
+    without = f" ({failed} left out, because not all of their folds succeeded)" if failed else ""
+    return (
+        f"of {chosen.settings} settings{without} the one with learning rates {told} was best on "
+        f"the mean over {chosen.folds} folds and is trained again on all of train, for "
+        f"{config.training.max_updates} updates, the mean of its folds' best, with fresh seeds"
+    )
 
 
 def _describe(config: RunConfig) -> str:
     return (
-        f"{config.method.label} on {config.task.name} "
+        f"{config.method.label} on {config.task_label} "
         f"({config.backbone.label}, {config.regime.label})"
     )
 
@@ -225,7 +244,7 @@ def _insert_runs(
                 "config_hash": config.config_hash,
                 "cell": cell,
                 "group_key": group_key(config, run_id),
-                "task": config.task.name,
+                "task": config.task_label,
                 "backbone": config.backbone.label,
                 "regime": config.regime.label,
                 "method_kind": config.method.kind,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,10 @@ from tests.store_tools import claim, end, recipe, row, start, submit, succeed, w
 
 TUNED = recipe(
     ("prompt_tuning", "linear_probe"), seeds=(0, 1), tuning={"protocol": "tuned", "trials": 3}
+)
+
+FOLDED = recipe(
+    ("prompt_tuning",), seeds=(0, 1), tuning={"protocol": "tuned", "trials": 2, "folds": 5}
 )
 
 
@@ -163,6 +168,95 @@ def test_a_retry_in_a_cancelled_study_brings_only_its_own_cell_back(store: Store
     succeed(store, start(store, mine))
     finals = [line for line in view(store, study.id).runs if line.role == "final"]
     assert {line.method_label for line in finals} == {"prompt_tuning"}
+
+
+def succeed_folds(store: Store, found: list[tuple[float, int] | None]) -> None:
+    """End the queued runs in order with a dev accuracy and a best step; None: the run fails."""
+    mine = worker(store)
+    for run, told in zip(claim(store, mine, len(found)), found, strict=True):
+        if told is None:
+            end(store, run, Outcome.FAILED, kind="diverged", detail="NaN")
+            continue
+        accuracy, step = told
+        result = {"dev": {"accuracy": accuracy}, "test": {}, "flags": [], "best_step": step}
+        files = {"adapter": Path("a/adapter")}
+        end(store, run, Outcome.SUCCEEDED, result=result, files=files)
+
+
+def configs(store: Store, study_id: str, role: str) -> list[RunConfig]:
+    return [
+        RunConfig.model_validate_json(row(store, line.id).config)
+        for line in view(store, study_id).runs
+        if line.role == role
+    ]
+
+
+def test_folds_choose_a_setting_that_is_trained_again_on_all_of_train(store: Store) -> None:
+    study = submit(store, FOLDED)
+    tried = configs(store, study.id, "trial")
+    assert sorted(config.fold for config in tried) == sorted([0, 1, 2, 3, 4] * 2)
+    steps = [10, 20, 30, 40, 52]
+    succeed_folds(store, [(0.5, 90)] * 5 + [(0.6, step) for step in steps[:4]] + [(0.2, 52)])
+    (told,) = [event for event in view(store, study.id).events if event.after == "winner"]
+    finals = configs(store, study.id, "final")
+    assert "best on the mean over 5 folds" in told.reason
+    assert "for 30 updates" in told.reason
+    assert {(c.selection, c.training.max_updates) for c in finals} == {("refit", 30)}
+    assert {config.method for config in finals} == {config.method for config in tried[5:]}
+    assert sorted(config.seeds.init for config in finals) == [0, 1]
+    assert view(store, study.id).row.closed_at is None
+    run_all(store)
+    assert view(store, study.id).row.closed_at is not None
+
+
+def test_a_setting_whose_fold_failed_is_left_out_and_told(store: Store) -> None:
+    study = submit(store, FOLDED)
+    succeed_folds(store, [(0.9, 10)] * 4 + [None] + [(0.3, 20)] * 5)
+    (told,) = [event for event in view(store, study.id).events if event.after == "winner"]
+    assert "of 2 settings (1 left out, because not all of their folds succeeded)" in told.reason
+    tried = configs(store, study.id, "trial")
+    finals = configs(store, study.id, "final")
+    assert {config.method for config in finals} == {tried[5].method}
+    assert finals[0].training.max_updates == 20
+
+
+def test_a_failed_fold_that_is_tried_again_counts(store: Store) -> None:
+    study = submit(store, FOLDED)
+    succeed_folds(store, [(0.9, 10)] * 4 + [None] + [(0.3, 20)] * 4 + [None])
+    (told,) = [event for event in view(store, study.id).events if event.after == "no_winner"]
+    assert "No setting of prompt_tuning on desk" in told.reason
+    with store.write() as session:
+        runs.retry(session, study.run_ids[4])
+    succeed_folds(store, [(0.9, 30)])
+    finals = configs(store, study.id, "final")
+    tried = configs(store, study.id, "trial")
+    assert {config.method for config in finals} == {tried[0].method}
+    assert {config.training.max_updates for config in finals} == {14}
+
+
+def test_joint_runs_are_chosen_by_their_joint_mean_and_controls_by_their_own(store: Store) -> None:
+    wanted = recipe(
+        ("linear_probe",),
+        tasks=["desk", "clauses"],
+        regimes=["multi_task"],
+        tuning={"protocol": "tuned", "trials": 2},
+    )
+    study = submit(store, wanted)
+    mine = worker(store)
+    lines = {line.id: line for line in view(store, study.id).runs}
+    assert [line.task for line in lines.values()].count("desk+clauses") == 2
+    for number, run in enumerate(claim(store, mine, 6)):
+        joint = "+" in lines[run.id].task
+        # The second trial of each cell is better where it counts and worse where it does not.
+        good, bad = (0.6, 0.4) if number % 2 else (0.4, 0.6)
+        dev = {"joint_mean": good, "accuracy": bad} if joint else {"accuracy": good}
+        result = {"dev": dev, "test": {}, "flags": []}
+        files = {"adapter": Path("a/adapter")}
+        end(store, run, Outcome.SUCCEEDED, result=result, files=files)
+    tried, finals = configs(store, study.id, "trial"), configs(store, study.id, "final")
+    assert sorted(config.task_label for config in finals) == ["clauses", "desk", "desk+clauses"]
+    second = {config.task_label: config.config_hash for config in tried[1::2]}
+    assert {config.task_label: config.config_hash for config in finals} == second
 
 
 def test_an_unknown_study_is_named(store: Store) -> None:
