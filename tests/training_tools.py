@@ -119,18 +119,40 @@ class Recorder:
 
 
 def train(
-    configs: list[RunConfig], folder: Path, warm: WarmBackbones, recorder: Recorder | None = None
+    configs: list[RunConfig],
+    folder: Path,
+    warm: WarmBackbones,
+    recorder: Recorder | None = None,
+    data: Sequence[Path] = (),
 ) -> Recorder:
     recorder = recorder or Recorder()
     members = [Member(f"r{i}", config, folder / f"r{i}") for i, config in enumerate(configs)]
-    train_group(members, recorder, warm)
+    train_group(members, recorder, warm, data)
     return recorder
+
+
+def succeeded(recorder: Recorder, run_id: str = "r0") -> Ending:
+    """The ending of a run that came to its end."""
+    ending = recorder.endings[run_id]
+    assert ending.outcome is Outcome.SUCCEEDED, ending.detail
+    return ending
+
+
+def assert_same_as_alone(
+    configs: list[RunConfig], folder: Path, warm: WarmBackbones, data: Sequence[Path] = ()
+) -> Recorder:
+    """Train runs together and each alone: every loss, weight and prediction must be the same."""
+    together = train(configs, folder / "together", warm, data=data)
+    for index, config in enumerate(configs):
+        alone = train([config], folder / f"alone{index}", warm, data=data)
+        assert together.losses[f"r{index}"] == alone.losses["r0"]
+        assert digest(together, f"r{index}") == digest(alone, "r0")
+    return together
 
 
 def digest(recorder: Recorder, run_id: str) -> dict[str, Any]:
     """Everything of a finished run that must not depend on partners or interruptions."""
-    ending = recorder.endings[run_id]
-    assert ending.outcome is Outcome.SUCCEEDED, ending.detail
+    ending = succeeded(recorder, run_id)
     weights = (ending.files["adapter"] / "adapter.safetensors").read_bytes()
     result = ending.result
     return {

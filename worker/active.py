@@ -25,6 +25,7 @@ class ActiveRun:
         folder: Belongs to this attempt alone.
         resume_from: Folder of the checkpoint to continue from.
         resume_step: Updates done at that checkpoint.
+        init_from: Adapter folder of the run whose method the first attempt starts from.
     """
 
     id: str
@@ -36,6 +37,7 @@ class ActiveRun:
     folder: Path
     resume_from: Path | None
     resume_step: int = 0
+    init_from: Path | None = None
     progress: Progress | None = None
     cancel_sent: bool = False
 

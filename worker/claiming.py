@@ -6,7 +6,9 @@ import uuid
 from pathlib import Path
 
 from pydantic import ValidationError
+from sqlalchemy.orm import Session
 
+from core.errors import StartError
 from core.recipe import RunConfig
 from core.reporting import Ending
 from core.states import Outcome
@@ -18,7 +20,8 @@ from worker.active import ActiveRun
 def claim_group(store: Store, worker_id: str, limit: int, artifacts: Path) -> list[ActiveRun]:
     """Claim up to ``limit`` runs that can be trained together.
 
-    A config that this version cannot read fails its run with the reason and is left out.
+    A config that this version cannot read fails its run with the reason and is left out; so does
+    a run that starts from another one whose adapter is gone.
 
     Raises:
         StoreError: If the database refuses; nothing was claimed.
@@ -33,7 +36,13 @@ def claim_group(store: Store, worker_id: str, limit: int, artifacts: Path) -> li
             except ValidationError as error:
                 runs.end_attempt(session, row.id, row.fence, _unreadable(error))
                 continue
-            run = _activate(row, config, artifacts)
+            try:
+                init_from = _start_of(session, row, config, artifacts)
+            except StartError as error:
+                ending = Ending(Outcome.FAILED, kind=error.code, detail=str(error))
+                runs.end_attempt(session, row.id, row.fence, ending)
+                continue
+            run = _activate(row, config, artifacts, init_from)
             # Before the commit: runs without a folder stay queued until the disk has room again.
             run.folder.mkdir(parents=True, exist_ok=True)
             active.append(run)
@@ -45,7 +54,28 @@ def new_group_id() -> str:
     return uuid.uuid4().hex[:12]
 
 
-def _activate(row: runs.ClaimedRun, config: RunConfig, artifacts: Path) -> ActiveRun:
+def _start_of(
+    session: Session, row: runs.ClaimedRun, config: RunConfig, artifacts: Path
+) -> Path | None:
+    """Find the adapter that a run starts from; a run that continues needs none.
+
+    Raises:
+        StartError: If that run has no adapter, or its folder is gone.
+    """
+    if not config.init_from or row.checkpoint:
+        return None
+    registered = runs.adapter_folder(session, config.init_from)
+    if registered is None or not (artifacts / registered).is_dir():
+        raise StartError(
+            f"The run to start from ({config.init_from}) has no adapter any more.",
+            hint="Start from another run, or from none.",
+        )
+    return artifacts / registered
+
+
+def _activate(
+    row: runs.ClaimedRun, config: RunConfig, artifacts: Path, init_from: Path | None
+) -> ActiveRun:
     return ActiveRun(
         id=row.id,
         slug=row.slug,
@@ -56,6 +86,7 @@ def _activate(row: runs.ClaimedRun, config: RunConfig, artifacts: Path) -> Activ
         folder=artifacts / "runs" / row.id / f"{row.attempt}-{row.fence}",
         resume_from=artifacts / row.checkpoint if row.checkpoint else None,
         resume_step=row.checkpoint_step,
+        init_from=init_from,
     )
 
 

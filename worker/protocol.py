@@ -31,12 +31,21 @@ class Message(BaseModel):
 
 
 class TrainMember(Message):
-    """One run of a group, with the folder that belongs to this attempt alone."""
+    """One run of a group, with the folder that belongs to this attempt alone.
+
+    Attributes:
+        run_id: The run.
+        config: Its configuration.
+        folder: For checkpoints and artifacts of this attempt.
+        resume_from: Checkpoint folder to continue from; null: start anew.
+        init_from: Adapter folder of the run whose method the tensors start from; null: none.
+    """
 
     run_id: str
     config: RunConfig
     folder: str
     resume_from: str | None = None
+    init_from: str | None = None
 
 
 class Train(Message):

@@ -245,6 +245,7 @@ def training_engine(options: Options) -> TrainGroup:
                 config=member.config,
                 folder=Path(member.folder),
                 resume_from=Path(member.resume_from) if member.resume_from else None,
+                init_from=Path(member.init_from) if member.init_from else None,
             )
             for member in message.members
         ]

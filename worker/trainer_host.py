@@ -253,6 +253,7 @@ class TrainerHost:
                         config=run.config,
                         folder=str(run.folder),
                         resume_from=str(run.resume_from) if run.resume_from else None,
+                        init_from=str(run.init_from) if run.init_from else None,
                     )
                     for run in group.runs.values()
                 ),

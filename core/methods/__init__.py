@@ -6,6 +6,7 @@ import sys
 
 from core.methods._config import (
     GROUPS,
+    Axis,
     BackboneFacts,
     LearningRates,
     MethodConfig,
@@ -28,6 +29,7 @@ __all__ = [
     "ALIASES",
     "GROUPS",
     "METHODS",
+    "Axis",
     "BackboneFacts",
     "LearningRates",
     "MethodConfig",

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 ParameterGroup = Literal["prompt", "selector", "head", "backbone"]
 GROUPS: tuple[ParameterGroup, ...] = ("prompt", "selector", "head", "backbone")
+Axis = Literal["vectors", "position", "representation"]
 
 
 class Part(BaseModel):
@@ -99,6 +100,8 @@ class MethodConfig(Part, ABC):
     ALIASES: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     DEFAULT_RATES: ClassVar[LearningRates]
     SEARCH: ClassVar[tuple[Search, ...]] = ()
+    AXES: ClassVar[frozenset[Axis]] = frozenset()
+    """What tasks that are trained jointly may each have for themselves, where it is trained."""
     SEPARATE: ClassVar[bool] = False
     """True when the method changes weights inside the backbone and so always trains alone."""
 
@@ -120,6 +123,11 @@ class MethodConfig(Part, ABC):
         return self.DEFAULT_RATES
 
     @property
+    def axes(self) -> frozenset[Axis]:
+        """The ``AXES`` that are trained with these settings."""
+        return self.AXES
+
+    @property
     def prompt_length(self) -> int:
         """Vectors that the method puts into the input sequence, a count."""
         return 0
@@ -137,12 +145,12 @@ class MethodConfig(Part, ABC):
         """Say in one sentence what the method does with these settings."""
 
     @abstractmethod
-    def num_trainable(self, facts: BackboneFacts, num_labels: int) -> dict[ParameterGroup, int]:
+    def num_trainable(self, facts: BackboneFacts, num_outputs: int) -> dict[ParameterGroup, int]:
         """Count the trainable parameters by formula, per parameter group.
 
         Args:
             facts: Sizes of the backbone.
-            num_labels: Classes of the task.
+            num_outputs: Outputs of the head: one a class, or 1 that scores each choice.
         """
 
     def resolved(self) -> MethodConfig:
@@ -151,6 +159,10 @@ class MethodConfig(Part, ABC):
         return self.model_copy(update={"learning_rates": rates})
 
 
-def head_parameters(facts: BackboneFacts, num_labels: int) -> int:
-    """Weights and biases of the linear classification head."""
-    return facts.hidden * num_labels + num_labels
+def head_parameters(facts: BackboneFacts, num_outputs: int) -> int:
+    """Weights and biases of the linear head.
+
+    A head of one output scores choices against each other and has no bias: the same number added
+    to every score changes no answer.
+    """
+    return facts.hidden * num_outputs + (num_outputs if num_outputs > 1 else 0)

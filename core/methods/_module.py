@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from core.methods._config import ParameterGroup
+from core.methods._config import Axis, ParameterGroup
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,14 @@ class PromptMethod(nn.Module, ABC):
     @abstractmethod
     def parameter_groups(self) -> Mapping[ParameterGroup, list[nn.Parameter]]:
         """Trainable tensors by learning-rate group, without the head."""
+
+    def axes(self) -> Mapping[Axis, list[str]]:
+        """Name the tensors that a task of a joint training may have for itself, by axis.
+
+        The keys are the ``axes`` of the method's configuration; a tensor may belong to two axes,
+        and one that belongs to none is shared by all tasks.
+        """
+        return {}
 
     def own_backbone(self) -> nn.Module | None:
         """Return the method's own backbone module when it trains one, else None."""

@@ -67,6 +67,6 @@ def initial_vectors(
         return backbone.embed(entries.to(backbone.device))[0].float().cpu().clone()
 
 
-def empty_linear(inputs: int, outputs: int) -> nn.Linear:
+def empty_linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
     """Make a linear layer with undefined values, without touching the global random state."""
-    return nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    return nn.Linear(inputs, outputs, bias=bias, device="meta").to_empty(device="cpu")

@@ -34,7 +34,7 @@ from core.store.endings import (
     retry,
 )
 from core.store.models import Attempt, Run, Study, Worker
-from core.store.models_data import Checkpoint
+from core.store.models_data import Artifact, Checkpoint
 from core.store.moves import (
     Held,
     lock,
@@ -129,6 +129,13 @@ def claim(session: Session, worker_id: str, limit: int) -> list[ClaimedRun]:
         found += lock(session, partners, skip_locked=True)
     taken = [run for run in found if _take(session, run, worker_id, worker, len(found))]
     return _claimed(session, [run.id for run in taken])
+
+
+def adapter_folder(session: Session, run_id: str) -> str | None:
+    """Return the folder of a run's adapter as registered; None when there is none."""
+    return session.scalar(
+        select(Artifact.path).where(Artifact.run_id == run_id, Artifact.name == "adapter")
+    )
 
 
 def waiting_user_run(session: Session, above_priority: int) -> bool:

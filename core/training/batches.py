@@ -1,5 +1,8 @@
 """A run's batches: a pure function of the tokenised split, the batch size and the data seed.
 
+What is drawn are units: an example with all its rows, one a choice where choices are scored
+together. The length class of a unit is that of its longest row.
+
 Order of an epoch: shuffle all examples, cut the order into windows, sort each window by text
 length class, cut it into batches, shuffle the batches of the epoch. So most batches hold one
 length class, every example is seen once an epoch, and neither the method nor the runs trained
@@ -8,6 +11,7 @@ beside this one play any part.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,7 +28,7 @@ CLASS_SIZES = np.asarray(LENGTH_CLASSES, dtype=np.int64)
 
 
 def length_classes(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Round token counts up to their length class, shape (examples,)."""
+    """Round token counts up to their length class, in the same shape."""
     return CLASS_SIZES[np.searchsorted(CLASS_SIZES, lengths)]
 
 
@@ -35,14 +39,14 @@ def to_tokens(
     device: torch.device,
     feature: torch.Tensor | None = None,
 ) -> TokenBatch:
-    """Gather examples into one padded batch.
+    """Gather rows into one padded batch.
 
     Args:
-        split: Tokens of all examples.
-        rows: Indices of examples.
+        split: Tokens of all rows.
+        rows: Indices of rows.
         length: Tokens to pad to; no row may be longer.
         device: Where the batch shall live.
-        feature: Cached features of all examples, shape (examples, hidden), or None.
+        feature: Cached features of all rows, shape (rows, hidden), or None.
     """
     columns = np.arange(length, dtype=np.int64)
     mask = columns < split.lengths[rows, None]
@@ -62,11 +66,11 @@ class Batch:
     """Examples of one update.
 
     Attributes:
-        rows: Indices into the split.
-        length: Length class that the rows are padded to.
+        units: Indices of the examples in the split.
+        length: Length class that their rows are padded to.
     """
 
-    rows: NDArray[np.int64]
+    units: NDArray[np.int64]
     length: int
 
 
@@ -74,7 +78,7 @@ class BatchPlan:
     """Batches of a run by update number; any update is reached without making those before it.
 
     Args:
-        lengths: Tokens of each example, shape (examples,).
+        lengths: Tokens of each example's longest row, shape (examples,).
         batch_size: Examples an update, a count; one batch of an epoch may be smaller.
         data_seed: Seed of the order.
     """
@@ -106,3 +110,36 @@ class BatchPlan:
         return tuple(
             Batch(groups[index], int(self._classes[groups[index]].max())) for index in sequence
         )
+
+
+class TaskOrder:
+    """Which task each update of a run works on: a permutation drawn from the data seed's stream.
+
+    Args:
+        updates: Updates that each task gets, a count.
+        data_seed: Seed of the order.
+    """
+
+    def __init__(self, updates: Mapping[str, int], data_seed: int) -> None:
+        self._names = tuple(updates)
+        if len(self._names) == 1:
+            return
+        counts = list(updates.values())
+        draw = generator(data_seed, 0, "task order")
+        order = torch.randperm(sum(counts), generator=draw).numpy()
+        self._turns = np.repeat(np.arange(len(counts), dtype=np.int32), counts)[order]
+        self._places = np.empty(len(order), dtype=np.int64)
+        for index, count in enumerate(counts):
+            self._places[self._turns == index] = np.arange(count)
+
+    def at(self, step: int) -> tuple[str, int]:
+        """Return the task of an update, counted from 0, and how many of its own went before."""
+        if len(self._names) == 1:
+            return self._names[0], step
+        return self._names[self._turns[step]], int(self._places[step])
+
+    def done(self, task: str, step: int) -> int:
+        """Count a task's updates among the first ``step``."""
+        if len(self._names) == 1:
+            return step
+        return int((self._turns[:step] == self._names.index(task)).sum())

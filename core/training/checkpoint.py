@@ -2,8 +2,8 @@
 
 A checkpoint holds
 
-    adapter.safetensors   the method's own tensors and the head, as they are now
-    adapter.json          card: run configuration, labels, task
+    adapter.safetensors   the method's own tensors and the heads, as they are now
+    adapter.json          card: run configuration, tasks, labels
     best.safetensors      the same tensors at the best evaluation, when that is an earlier one
     state.safetensors     both moments and the step of AdamW
     state.json            ``RunProgress``
@@ -23,17 +23,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.backbones.load import Backbone
-from core.errors import BackboneError, DamagedCheckpoint, TrainingError
+from core.errors import BackboneError, DamagedCheckpoint, StartError, TrainingError
 from core.methods._config import Part
+from core.metrics.judged import Kind
 from core.recipe import RunConfig
-from core.training.model import AdaptedModel, build_model
+from core.training.model import AdaptedModel, RunModel, build_model
 from core.training.sealed import Seal, SealedFolder, write_sealed
 
 ADAPTER, CARD, BEST = "adapter.safetensors", "adapter.json", "best.safetensors"
@@ -41,24 +42,56 @@ STATE, PROGRESS = "state.safetensors", "state.json"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
+class TaskCard(Part):
+    """One task of an adapter: what its head answers, and how what a person types becomes rows.
+
+    Attributes:
+        name: Task name in recipes and tables.
+        title: Task name for people.
+        labels: Classes in index order; of choices their names, empty where their number varies.
+        kind: ``classes``, or ``choices`` that are scored together by one output.
+        inputs: Fields that a person types, in order; empty: an input cannot be typed.
+        template: Name of the template that made the rows.
+        segments: Format strings of the one or two segments of a row.
+        spec: Entry of ``core.tasks.TASKS`` that derives fields and choices; empty for own data.
+        num_outputs: Outputs of the head, a count.
+    """
+
+    name: str
+    title: str
+    labels: tuple[str, ...]
+    kind: Kind
+    inputs: tuple[str, ...]
+    template: str
+    segments: tuple[str, ...]
+    spec: str
+    num_outputs: int
+
+
 class AdapterCard(Part):
     """What must be known to use an adapter without a database.
 
     Attributes:
         config: Configuration of the run that trained it.
-        labels: Classes in index order.
-        task_title: Task name for people.
-        num_segments: Texts that an input consists of, one or two.
+        tasks: Tasks that it was trained on, the run's own first; several after joint training.
         num_virtual_tokens: Prompt vectors in the input sequence, a count.
         weights_sha256: Digest of the backbone's weights that it was trained on.
     """
 
     config: RunConfig
-    labels: tuple[str, ...]
-    task_title: str
-    num_segments: int
+    tasks: tuple[TaskCard, ...] = Field(min_length=1)
     num_virtual_tokens: int
     weights_sha256: str
+
+    def task(self, name: str = "") -> TaskCard:
+        """Return a task by name; empty: the run's own.
+
+        Raises:
+            KeyError: If the adapter was not trained on this task.
+        """
+        if not name:
+            return self.tasks[0]
+        return {card.name: card for card in self.tasks}[name]
 
 
 @dataclass
@@ -72,11 +105,12 @@ class RunProgress:
         best_value: Selecting metric there.
         worse_evaluations: Evaluations since then.
         dev_curve: Selecting metric at each evaluation.
-        best_dev: All dev metrics at the best evaluation.
-        last_dev: All dev metrics at the last evaluation.
-        recent_losses: Train losses of the last updates.
+        task_curves: First metric of each task at each evaluation, by task.
+        last_dev: All dev metrics of each task at the last evaluation, by task.
+        recent_losses: Train losses of each task's last updates, by task.
         examples: Training examples seen, repeats counted.
-        forward_equivalents: Examples that went through the backbone, every purpose counted.
+        forward_equivalents: Rows that went through the backbone, every purpose counted.
+        caches: Caches that were needed so far; each is charged at most once, resumed or not.
         seconds: Wall time that the run took part in.
         cpu_seconds: Its share of the process's CPU time.
     """
@@ -87,11 +121,12 @@ class RunProgress:
     best_value: float = 0.0
     worse_evaluations: int = 0
     dev_curve: list[float] = field(default_factory=list)
-    best_dev: dict[str, float] = field(default_factory=dict)
-    last_dev: dict[str, float] = field(default_factory=dict)
-    recent_losses: list[float] = field(default_factory=list)
+    task_curves: dict[str, list[float]] = field(default_factory=dict)
+    last_dev: dict[str, dict[str, float]] = field(default_factory=dict)
+    recent_losses: dict[str, list[float]] = field(default_factory=dict)
     examples: int = 0
     forward_equivalents: float = 0.0
+    caches: list[str] = field(default_factory=list)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
 
@@ -117,7 +152,7 @@ class Restored:
 
 def save_checkpoint(
     target: Path,
-    model: AdaptedModel,
+    model: RunModel,
     optimizer: torch.optim.Optimizer,
     progress: RunProgress,
     card: AdapterCard,
@@ -203,8 +238,8 @@ def read_card(folder: Path) -> AdapterCard:
         ) from error
 
 
-def load_adapter(folder: Path, backbone: Backbone) -> AdaptedModel:
-    """Rebuild a trained model, ready for evaluation.
+def load_adapter(folder: Path, backbone: Backbone) -> RunModel:
+    """Rebuild a trained model with a part for each of its tasks, ready for evaluation.
 
     Args:
         folder: Adapter folder of a finished run, or a checkpoint.
@@ -222,28 +257,75 @@ def load_adapter(folder: Path, backbone: Backbone) -> AdaptedModel:
             f"({card.weights_sha256[:12]}, here {backbone.weights_sha256[:12]}).",
             hint="Use the same revision of the backbone.",
         )
-    model = build_model(card.config.method, backbone, len(card.labels), card.config.seeds.init)
+    config = card.config
+    outputs = {task.name: task.num_outputs for task in card.tasks}
+    model = build_model(config.method, backbone, outputs, config.seeds.init, config.regime.own_axes)
     put_tensors(model, load_tensors(sealed.read(ADAPTER)))
     return model.eval()
 
 
-def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+def start_from(folder: Path, model: RunModel) -> None:
+    """Give a fresh model the method's tensors of a finished run; heads stay as they were drawn.
+
+    Each task takes what the finished run had for the task of its name, or else for its first one.
+
+    Args:
+        folder: Adapter folder of the finished run.
+        model: What is to be trained.
+
+    Raises:
+        StartError: If the folder is not what was written, or its tensors have other shapes.
+    """
+    try:
+        known = [task.name for task in read_card(folder).tasks]
+        tensors = read_tensors(folder / ADAPTER)
+    except DamagedCheckpoint as error:
+        raise StartError(
+            f"The run to start from cannot be used: {error}",
+            hint="Start from another run, or from none.",
+        ) from error
+    with torch.no_grad():
+        # The first task is served last: what all share is then as that task had it.
+        for task, part in reversed(model.parts.items()):
+            taken = task if task in known else known[0]
+            for name, tensor in part.named_tensors().items():
+                if name.startswith("method."):
+                    source = tensors.get(f"{taken}/{name}", tensors.get(name))
+                    if source is None or source.shape != tensor.shape:
+                        raise StartError(
+                            f"The run to start from has no tensor '{name}' of shape "
+                            f"{tuple(tensor.shape)} (in {folder}).",
+                            hint="Start from a run of the same method with the same settings.",
+                        )
+                    tensor.copy_(source)
+
+
+def model_tensors(model: AdaptedModel | RunModel) -> dict[str, Tensor]:
     """Return a model's tensors by name, on the CPU and contiguous."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    return {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.named_tensors().items()
+    }
 
 
-def put_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def put_tensors(model: RunModel, tensors: Mapping[str, Tensor]) -> None:
     """Copy tensors into a model in place.
 
     Raises:
         DamagedCheckpoint: If names or shapes are not the model's.
     """
-    try:
-        model.load_state_dict(dict(tensors), strict=True)
-    except RuntimeError as error:
+    held = model.named_tensors()
+    shapes = {name: tuple(tensor.shape) for name, tensor in held.items()}
+    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if shapes != given:
+        wrong = sorted(
+            name for name in shapes.keys() | given.keys() if shapes.get(name) != given.get(name)
+        )
         raise DamagedCheckpoint(
-            f"The tensors do not fit the model: {error}", hint="Start the run anew."
-        ) from error
+            f"The tensors do not fit the model: {', '.join(wrong[:3])}.", hint="Start the run anew."
+        )
+    with torch.no_grad():
+        for name, tensor in held.items():
+            tensor.copy_(tensors[name])
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -256,14 +338,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def put_moments(
-    model: AdaptedModel, optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]
+    model: RunModel, optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]
 ) -> None:
     """Give an optimiser the moments of a checkpoint.
 
     Raises:
         TrainingError: If they are not those of the model's trained tensors.
     """
-    names = {id(tensor): name for name, tensor in model.named_parameters()}
+    names = {id(tensor): name for name, tensor in model.named_tensors().items()}
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             name = names[id(parameter)]
@@ -278,8 +360,8 @@ def put_moments(
             }
 
 
-def _moments(model: AdaptedModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    names = {id(tensor): name for name, tensor in model.named_parameters()}
+def _moments(model: RunModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    names = {id(tensor): name for name, tensor in model.named_tensors().items()}
     return {
         f"{kind}/{names[id(parameter)]}": state[kind].detach().cpu().contiguous()
         for parameter, state in optimizer.state.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,13 @@ from core.data.examples import TaskData
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
-def environment_of(backbone: Backbone, data: TaskData) -> dict[str, Any]:
-    """Describe versions, machine, weights and data of a run; JSON-safe."""
+def environment_of(backbone: Backbone, tasks: Mapping[str, TaskData]) -> dict[str, Any]:
+    """Describe versions, machine, weights and data of a run; JSON-safe.
+
+    Args:
+        backbone: The backbone it was trained on.
+        tasks: Its tasks by name.
+    """
     device = str(backbone.device)
     if backbone.device.type == "cuda":
         device = f"{device} ({torch.cuda.get_device_name(backbone.device)})"
@@ -31,9 +37,17 @@ def environment_of(backbone: Backbone, data: TaskData) -> dict[str, Any]:
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "dtype": str(backbone.dtype).removeprefix("torch."),
         "weights_sha256": backbone.weights_sha256,
+        "data": {name: _sources(data) for name, data in tasks.items()},
+    }
+
+
+def _sources(data: TaskData) -> dict[str, Any]:
+    """Say which files a task was read from, and which data version they are."""
+    return {
         "data_version": data.version,
         "dev_source": data.dev_source,
         "test_source": data.test_source,
+        "extra": {name: extra.version for name, extra in data.extra.items()},
     }
 
 

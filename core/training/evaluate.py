@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from core.backbones.load import Backbone
 from core.backbones.spec import Pooling
+from core.data.examples import Example
+from core.data.tokens import TokenisedSplit
 from core.methods._module import Choice
-from core.metrics import METRICS
+from core.metrics.judged import Judged
 from core.training.batches import to_tokens
 from core.training.features import PreparedSplit
 from core.training.launch import Rows, launch
@@ -24,11 +26,11 @@ class Scoring:
     """A model and a split that it is to score.
 
     Attributes:
-        model: Trained part of a run.
+        model: Trained part of a run for the split's task.
         split: Split to score.
         pooling: Read-out of the run.
-        feature: Cached features of the split, shape (examples, hidden), when the method asks.
-        pooled: Cached pooled outputs, shape (examples, hidden), when nothing before the head is
+        feature: Cached features of the split, shape (rows, hidden), when the method asks.
+        pooled: Cached pooled outputs, shape (rows, hidden), when nothing before the head is
             trained; the backbone is then not run.
     """
 
@@ -44,50 +46,90 @@ class Scores:
     """What a model says about every example of a split, in the split's order.
 
     Attributes:
-        labels: Right classes, shape (examples,).
-        logits: Scores of the classes, shape (examples, labels).
-        cut: Vectors before the input, shape (examples,), None when nothing chooses them.
-        cut_probabilities: Shape (examples, cuts), None when nothing chooses the cut.
-        pool_weights: Shape (examples, pool), None without a pool.
+        split: The split's tokens, with the right answers.
+        logits: Scores of the classes, or of each example's choices filled up with minus infinity,
+            shape (examples, classes or most choices).
+        cut: Vectors before the input, shape (rows,), None when nothing chooses them.
+        cut_probabilities: Shape (rows, cuts), None when nothing chooses the cut.
+        pool_weights: Shape (rows, pool), None without a pool.
     """
 
-    labels: NDArray[np.int64]
+    split: TokenisedSplit
     logits: NDArray[np.float32]
     cut: NDArray[np.int64] | None = None
     cut_probabilities: NDArray[np.float32] | None = None
     pool_weights: NDArray[np.float32] | None = None
 
     @property
+    def labels(self) -> NDArray[np.int64]:
+        """Right classes, or first right choices, shape (examples,)."""
+        return self.split.labels
+
+    @property
     def predictions(self) -> NDArray[np.int64]:
-        """Class with the highest score, shape (examples,)."""
+        """Class or choice with the highest score, shape (examples,)."""
         found: NDArray[np.int64] = np.argmax(self.logits, axis=1)
         return found
 
     @property
     def log_probabilities(self) -> NDArray[np.float64]:
-        """Logarithm of the softmax of the scores, shape (examples, labels)."""
+        """Logarithm of the softmax of the scores, shape as ``logits``."""
         scores = self.logits.astype(np.float64)
-        scores -= scores.max(axis=1, keepdims=True)
-        normalised: NDArray[np.float64] = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        normalised: NDArray[np.float64] = scores - _log_sum(scores)[:, None]
         return normalised
+
+    def probabilities(self) -> list[list[float]]:
+        """Return the probability of each class or choice, one list an example."""
+        shares = np.exp(self.log_probabilities)
+        if self.split.kind == "classes":
+            return list(shares.tolist())
+        ends = self.split.unit_offsets[1:-1]
+        return [part.tolist() for part in np.split(shares[self.split.is_choice], ends)]
 
     @property
     def is_finite(self) -> bool:
         """True when no score is NaN or infinite."""
-        return bool(np.isfinite(self.logits).all())
+        real = self.logits if self.split.kind == "classes" else self.logits[self.split.is_choice]
+        return bool(np.isfinite(real).all())
+
+    @property
+    def answer_cut(self) -> NDArray[np.int64] | None:
+        """Cut of each example, of choices that of the given answer; None when nothing chooses."""
+        if self.cut is None or self.split.kind == "classes":
+            return self.cut
+        found: NDArray[np.int64] = self.cut[self.split.unit_offsets[:-1] + self.predictions]
+        return found
 
     def loss(self) -> float:
-        """Return the mean cross entropy in nats."""
-        rows = np.arange(len(self.labels))
-        return float(-self.log_probabilities[rows, self.labels].mean())
+        """Return the mean loss in nats: -log of the probability of all that is right together."""
+        found = self.log_probabilities
+        if self.split.kind == "classes":
+            return float(-found[np.arange(len(self.labels)), self.labels].mean())
+        right = np.full_like(found, -np.inf)
+        is_choice = self.split.is_choice
+        right[is_choice] = np.where(self.split.right, found[is_choice], -np.inf)
+        return float(-_log_sum(right).mean())
 
-    def metrics(self, names: Sequence[str]) -> dict[str, float]:
-        """Return metrics of ``core.metrics`` by name."""
-        num_labels = self.logits.shape[1]
-        return {name: METRICS[name](self.labels, self.predictions, num_labels) for name in names}
+    def judged(self, examples: Sequence[Example], num_labels: int) -> Judged:
+        """Put the right answers beside the given ones.
+
+        Args:
+            examples: The split's examples.
+            num_labels: Classes of the task, a count; 0 where choices vary in number.
+        """
+        is_choices = self.split.kind == "choices"
+        questions = [example.question for example in examples]
+        return Judged(
+            self.labels,
+            self.predictions,
+            num_labels,
+            right=[example.right for example in examples] if is_choices else (),
+            choices=[example.choices for example in examples] if is_choices else (),
+            questions=questions if any(questions) else (),
+        )
 
     def cut_counts(self) -> list[int] | None:
-        """Count how often each cut 0..l was taken; None when nothing chooses it."""
+        """Count in how many rows each cut 0..l was taken; None when nothing chooses it."""
         if self.cut is None or self.cut_probabilities is None:
             return None
         counts = np.bincount(self.cut, minlength=self.cut_probabilities.shape[1])
@@ -100,6 +142,13 @@ class Scores:
         shares = self.cut_probabilities.astype(np.float64)
         terms = np.where(shares > 0, shares * np.log(np.where(shares > 0, shares, 1.0)), 0.0)
         return float(-terms.sum(axis=1).mean())
+
+
+def _log_sum(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithm of the sum of the exponentials of each row."""
+    most = scores.max(axis=1, keepdims=True)
+    found: NDArray[np.float64] = most[:, 0] + np.log(np.exp(scores - most).sum(axis=1))
+    return found
 
 
 @dataclass
@@ -147,12 +196,12 @@ def _one_turn(
         job = jobs[index]
         if turn >= len(job.split.chunks):
             continue
-        rows, length = job.split.chunks[turn]
+        chunk = job.split.chunks[turn]
         if job.pooled is not None:
-            pooled = job.pooled[torch.from_numpy(rows).to(job.pooled.device)]
+            pooled = job.pooled[torch.from_numpy(chunk.rows).to(job.pooled.device)]
             partial[index].logits.append(job.model.score(pooled))
             continue
-        batch = to_tokens(job.split.tokens, rows, length, backbone.device, job.feature)
+        batch = to_tokens(job.split.tokens, chunk.rows, chunk.length, backbone.device, job.feature)
         running.append((index, Rows(job.model, job.model.method.adapt(batch), job.pooling)))
     for (index, part), logits in zip(
         running, launch(backbone, [part for _, part in running]), strict=True
@@ -163,7 +212,7 @@ def _one_turn(
 
 def _gather(job: Scoring, partial: _Partial) -> Scores:
     """Put the chunks' results into the split's order."""
-    order = np.concatenate([rows for rows, _ in job.split.chunks])
+    order = np.concatenate([chunk.rows for chunk in job.split.chunks])
 
     def ordered(parts: list[torch.Tensor]) -> NDArray[np.generic]:
         joined = torch.cat(parts).cpu().numpy()
@@ -177,12 +226,22 @@ def _gather(job: Scoring, partial: _Partial) -> Scores:
 
     cut, cut_probabilities = chosen("cut"), chosen("cut_probabilities")
     pool_weights = chosen("pool_weights")
+    logits = ordered([part.float() for part in partial.logits]).astype(np.float32, copy=False)
     return Scores(
-        labels=job.split.tokens.labels,
-        logits=ordered([part.float() for part in partial.logits]).astype(np.float32, copy=False),
+        split=job.split.tokens,
+        logits=_table(job.split.tokens, logits),
         cut=None if cut is None else cut.astype(np.int64),
         cut_probabilities=None
         if cut_probabilities is None
         else cut_probabilities.astype(np.float32),
         pool_weights=None if pool_weights is None else pool_weights.astype(np.float32),
     )
+
+
+def _table(split: TokenisedSplit, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Put the scores of choices, shape (rows, 1), side by side; those of classes already are."""
+    if split.kind == "classes":
+        return scores
+    table = np.full(split.is_choice.shape, -np.inf, dtype=np.float32)
+    table[split.is_choice] = scores[:, 0]
+    return table

@@ -1,4 +1,4 @@
-"""Vectors of the frozen backbone that never change, made once per example and kept.
+"""Vectors of the frozen backbone that never change, made once per row and kept.
 
 All are made in evaluation mode with every example padded to its own length class, in groups of
 the split's own order: what an example gets depends on nothing but the split that it is in.
@@ -7,7 +7,9 @@ the split's own order: what an example gets depends on nothing but the split tha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -30,18 +32,47 @@ TOKENS_A_CHUNK = 1024
 MOST_ROWS = 128
 
 
-def chunks(lengths: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], int]]:
-    """Cut a split into groups of one length class: (rows, length class) each.
+@dataclass(frozen=True)
+class Chunk:
+    """Examples that are scored in one pass.
 
-    Rows keep their order within a class; about 1,024 tokens make a group, at most 128 rows.
+    Attributes:
+        units: Indices of the examples, ascending.
+        rows: Indices of their rows, each example's together.
+        length: Length class that the rows are padded to.
     """
-    classes = length_classes(lengths)
-    found: list[tuple[NDArray[np.int64], int]] = []
+
+    units: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    length: int
+
+
+def chunks(split: TokenisedSplit) -> list[Chunk]:
+    """Cut a split into groups of one length class.
+
+    Examples keep their order within a class and their rows stay together; about 1,024 tokens make
+    a group, at most 128 rows, but at least one example.
+    """
+    classes = length_classes(split.unit_lengths)
+    found: list[Chunk] = []
     for size in np.unique(classes).tolist():
-        rows = np.flatnonzero(classes == size)
-        count = max(1, min(MOST_ROWS, TOKENS_A_CHUNK // size))
-        found += [(rows[start : start + count], size) for start in range(0, len(rows), count)]
+        units = np.flatnonzero(classes == size)
+        most = max(1, min(MOST_ROWS, TOKENS_A_CHUNK // size))
+        for part in _parts(units, split.unit_sizes[units], most):
+            found.append(Chunk(part, split.rows_of(part), size))
     return found
+
+
+def _parts(
+    units: NDArray[np.int64], sizes: NDArray[np.int64], most: int
+) -> Iterator[NDArray[np.int64]]:
+    """Yield runs of units that have at most so many rows together."""
+    ends = np.cumsum(sizes)
+    start, before = 0, 0
+    while start < len(units):
+        stop = max(start + 1, int(np.searchsorted(ends, before + most, side="right")))
+        yield units[start:stop]
+        start, before = stop, int(ends[stop - 1])
 
 
 def text_feature(backbone: Backbone, batch: TokenBatch) -> Float[Tensor, "batch hidden"]:
@@ -52,8 +83,8 @@ def text_feature(backbone: Backbone, batch: TokenBatch) -> Float[Tensor, "batch 
 
 
 def digest_of(examples: Sequence[Example]) -> str:
-    """Return a digest of texts and labels in their order."""
-    content = "".join(example.key for example in examples)
+    """Return a digest of rows and right answers in their order."""
+    content = "".join(f"{e.key}{bool(e.choices)}{e.right}" for e in examples)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -66,8 +97,7 @@ class PreparedSplit:
 
     def __init__(self, tokens: TokenisedSplit) -> None:
         self.tokens = tokens
-        self.labels = torch.from_numpy(tokens.labels)
-        self.chunks = chunks(tokens.lengths)
+        self.chunks = chunks(tokens)
         self.passes = 0
         self._kept: dict[str, Tensor] = {}
 
@@ -75,12 +105,17 @@ class PreparedSplit:
         return len(self.tokens)
 
     @property
+    def num_rows(self) -> int:
+        """Rows of all examples, a count: what passes through the backbone."""
+        return self.tokens.num_rows
+
+    @cached_property
     def num_tokens(self) -> int:
         """Tokens of all rows, padding to their length class included."""
-        return sum(len(rows) * size for rows, size in self.chunks)
+        return sum(len(chunk.rows) * chunk.length for chunk in self.chunks)
 
-    def feature(self, backbone: Backbone) -> Float[Tensor, "examples hidden"]:
-        """Return each example's masked mean of the last hidden states without a prompt."""
+    def feature(self, backbone: Backbone) -> Float[Tensor, "rows hidden"]:
+        """Return each row's masked mean of the last hidden states without a prompt."""
 
         def make(batch: TokenBatch) -> Tensor:
             return text_feature(backbone, batch)
@@ -89,8 +124,8 @@ class PreparedSplit:
 
     def pooled(
         self, backbone: Backbone, config: MethodConfig, method: PromptMethod, pooling: Pooling
-    ) -> Float[Tensor, "examples hidden"]:
-        """Return each example's pooled output when nothing before the head is trained."""
+    ) -> Float[Tensor, "rows hidden"]:
+        """Return each row's pooled output when nothing before the head is trained."""
         settings = config.model_dump(mode="json", exclude={"learning_rates"})
 
         def make(batch: TokenBatch) -> Tensor:
@@ -104,10 +139,11 @@ class PreparedSplit:
         if name not in self._kept:
             # Made outside inference mode, because training saves these rows for its backward pass.
             with torch.inference_mode(False), torch.no_grad():
-                kept = torch.empty(len(self), backbone.facts.hidden, device=backbone.device)
-                for rows, size in self.chunks:
-                    place = torch.from_numpy(rows).to(backbone.device)
-                    kept[place] = make(to_tokens(self.tokens, rows, size, backbone.device)).float()
+                kept = torch.empty(self.num_rows, backbone.facts.hidden, device=backbone.device)
+                for chunk in self.chunks:
+                    place = torch.from_numpy(chunk.rows).to(backbone.device)
+                    batch = to_tokens(self.tokens, chunk.rows, chunk.length, backbone.device)
+                    kept[place] = make(batch).float()
             self._kept[name] = kept
-            self.passes += len(self)
+            self.passes += self.num_rows
         return self._kept[name]

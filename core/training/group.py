@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from core.backbones import probe
 from core.backbones.facts import require_room
-from core.data.tasks import read_task
+from core.data.examples import TaskData
+from core.data.tasks import candidates, read_task, spec_of
 from core.errors import OutOfMemory, StudioError, TrainingError
+from core.recipe import RunConfig
+from core.recipe_parts import TaskChoice
 from core.reporting import Ending, Progress, Reporter
 from core.states import Outcome
-from core.training.checkpoint import load_checkpoint, put_moments, put_tensors
+from core.tasks import TASKS
+from core.training.checkpoint import (
+    TaskCard,
+    load_checkpoint,
+    put_moments,
+    put_tensors,
+    start_from,
+)
 from core.training.loop import GroupLoop, failure
 from core.training.model import build_model
+from core.training.part import TaskPart, with_draw
 from core.training.run import Member, TrainingRun
 from core.training.warm import WarmBackbone, WarmBackbones
 
@@ -81,7 +93,7 @@ def _train_set(
 
 
 def prepare(member: Member, warm: WarmBackbone, data_folders: Sequence[Path]) -> TrainingRun:
-    """Read data, build the model, check that it trains, and go to the checkpoint if there is one.
+    """Read data, build the model, check that it trains, and go to where it starts or continues.
 
     Raises:
         StudioError: If the run cannot start; the message says why.
@@ -90,26 +102,80 @@ def prepare(member: Member, warm: WarmBackbone, data_folders: Sequence[Path]) ->
     config = member.config
     training, backbone = config.training, warm.backbone
     require_room(backbone.facts, training.max_tokens, config.method.prompt_length)
-    data = read_task(config.task, data_folders, selection=config.selection)
-    chosen = config.regime.select(
-        [example.label for example in data.train],
-        [example.key for example in data.train],
-        len(data.labels),
-        config.seeds.data,
-    )
-    examples = {"train": [data.train[i] for i in chosen], "dev": data.dev, "test": data.test}
-    splits = {name: warm.split(found, training.max_tokens) for name, found in examples.items()}
-    model = build_model(config.method, backbone, len(data.labels), config.seeds.init)
-    probe.check(backbone, model.method, config.backbone.read_out)
-    run = TrainingRun(member, warm, data, splits, model.eval())
+    read = {task.name: _read(config, task, data_folders) for task in config.tasks}
+    trained = {task.name: read[task.name] for task in config.trained_tasks}
+    outputs = {name: data.num_outputs for name, data in trained.items()}
+    model = build_model(
+        config.method, backbone, outputs, config.seeds.init, config.regime.own_axes
+    ).eval()
+    probe.check(backbone, model.part().method, config.backbone.read_out)
+    parts = {
+        task.name: TaskPart(
+            trained[task.name],
+            _card(task, trained[task.name], data_folders),
+            warm,
+            training.max_tokens,
+            model.part(task.name),
+        )
+        for task in config.trained_tasks
+    }
+    updates = updates_of(config, {name: len(data.train) for name, data in read.items()})
+    run = TrainingRun(member, warm, parts, model, updates)
     if member.resume_from is not None:
         _resume(run, member.resume_from)
-    run.feature("train")
-    run.pooled("train")
+    elif member.init_from is not None:
+        start_from(member.init_from, model)
+    for task in parts:
+        run.feature(task, "train")
+        run.pooled(task, "train")
     # Cached features are part of what a run costs.
     run.progress.seconds += time.perf_counter() - wall
     run.progress.cpu_seconds += time.process_time() - cpu
     return run
+
+
+def updates_of(config: RunConfig, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Count the updates of each task that a run is trained on.
+
+    Joint training and its controls share the updates out in one order of the tasks, by name, so
+    that a control gets exactly what its task gets jointly.
+
+    Args:
+        config: The run.
+        sizes: Training examples of every task that it reads, by name.
+    """
+    names = sorted(sizes)
+    total = config.training.updates_for(sum(sizes.values()))
+    counts = config.regime.updates_of([sizes[name] for name in names], total)
+    shares = dict(zip(names, counts, strict=True))
+    return {task.name: shares[task.name] for task in config.trained_tasks}
+
+
+def _read(config: RunConfig, task: TaskChoice, folders: Sequence[Path]) -> TaskData:
+    """Read a task and leave in it what the regime draws."""
+    data = read_task(
+        task, folders, selection=config.selection, fold=config.fold, source=config.regime.source
+    )
+    drawn = config.regime.select(candidates(data), config.seeds.data)
+    if config.selection == "fold":  # such a run only helps to choose settings
+        data = replace(data, extra={})
+    # A fold, the reported split and a refit say themselves what dev is.
+    return with_draw(data, drawn.train, drawn.dev if config.selection == "dev" else None)
+
+
+def _card(task: TaskChoice, data: TaskData, folders: Sequence[Path]) -> TaskCard:
+    spec = spec_of(task, folders)
+    return TaskCard(
+        name=task.name,
+        title=data.title,
+        labels=data.labels,
+        kind=data.kind,
+        inputs=data.inputs,
+        template=data.template,
+        segments=spec.segments(data.template),
+        spec=task.name if spec is TASKS.get(task.name) else "",
+        num_outputs=data.num_outputs,
+    )
 
 
 def _resume(run: TrainingRun, folder: Path) -> None:

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from core.errors import StudioError
 from core.reporting import Ending, Progress, Reporter
@@ -33,6 +32,8 @@ SMOOTHING = 0.9
 POOL_SCALE = 1000
 
 Clock = Callable[[], float]
+Place = tuple[str, str]
+"""A task and one of its splits."""
 
 
 def failure(error: StudioError) -> Ending:
@@ -112,7 +113,7 @@ class GroupLoop:
             with self._own_fault(run):
                 drawn[run] = run.draw()
         logits = self._forward(drawn)
-        losses = {run: cross_entropy(logits[run], drawn[run].labels) for run in drawn}
+        losses = {run: item.loss(logits[run]) for run, item in drawn.items()}
         values = {run: loss.item() for run, loss in losses.items()}
         for run in drawn:
             with self._own_fault(run):
@@ -122,8 +123,9 @@ class GroupLoop:
             torch.autograd.backward([losses[run] for run in kept])
         for run in kept:
             with self._own_fault(run):
-                run.update(values[run], len(drawn[run].labels))
-                self._reporter.scalars(run.run_id, run.progress.step, {"train/loss": values[run]})
+                item = drawn[run]
+                scalars = run.update(item.task, values[run], len(item.target))
+                self._reporter.scalars(run.run_id, run.progress.step, scalars)
         wall = self._charge({run: drawn[run].num_tokens for run in drawn})
         for run in kept:
             before = run.seconds_per_step
@@ -169,52 +171,71 @@ class GroupLoop:
 
     def _evaluate(self, runs: list[TrainingRun]) -> None:
         """Score dev for runs that are due, and save each."""
-        for run, scores in zip(runs, self._score(runs, "dev", "evaluating"), strict=True):
-            if scores is None:
-                continue  # asked to stop: obeyed at the next turn, evaluated after it continues
+        wanted = {run: [(task, "dev") for task in run.parts] for run in runs}
+        for run, found in self._score(wanted, "evaluating").items():
             with self._own_fault(run):
-                step = run.progress.step
-                self._reporter.scalars(run.run_id, step, run.record(scores))
-                self._histograms(run, scores)
+                scores = {task: item for (task, _), item in found.items()}
+                self._reporter.scalars(run.run_id, run.progress.step, run.record(scores))
+                self._histograms(run, list(scores.values()))
                 self._save(run)
                 self._tell(run, "training")
 
     def _finish(self, runs: list[TrainingRun]) -> None:
-        """Score dev and, once, test at each run's best checkpoint, and end it."""
-        ready = []
+        """Score all that is reported once, at each run's best checkpoint, and end it."""
+        wanted: dict[TrainingRun, list[Place]] = {}
         for run in runs:
             with self._own_fault(run):
                 run.put_best()
-                ready.append(run)
-        dev = self._score(ready, "dev", "testing")
-        scored = [(run, scores) for run, scores in zip(ready, dev, strict=True) if scores]
-        test = self._score([run for run, _ in scored], "test", "testing")
-        for (run, dev_scores), test_scores in zip(scored, test, strict=True):
-            if test_scores is not None:
-                with self._own_fault(run):
-                    self.end(run, finished(run, dev_scores, test_scores, self._group))
+                wanted[run] = [
+                    (task, split)
+                    for task, part in run.parts.items()
+                    for split in part.scored_splits
+                ]
+        for run, found in self._score(wanted, "testing").items():
+            with self._own_fault(run):
+                self.end(run, finished(run, found, self._group))
 
-    def _score(self, runs: list[TrainingRun], split: str, phase: str) -> list[Scores | None]:
-        if not runs:
-            return []
-        for run in runs:
+    def _score(
+        self, wanted: dict[TrainingRun, list[Place]], phase: str
+    ) -> dict[TrainingRun, dict[Place, Scores]]:
+        """Score splits of several runs, one of each run at a time.
+
+        Returns:
+            Scores of each run; runs that were asked to stop are missing, which is obeyed at the
+            next turn.
+        """
+        found: dict[TrainingRun, dict[Place, Scores]] = {run: {} for run in wanted}
+        for run in wanted:
             self._tell(run, phase)
-        jobs = [run.scoring(split) for run in runs]
+        for turn in range(max(map(len, wanted.values()), default=0)):
+            jobs = {run: wanted[run][turn] for run in found if turn < len(wanted[run])}
+            for run, scores in self._score_one(jobs).items():
+                if scores is None:
+                    del found[run]
+                else:
+                    found[run][jobs[run]] = scores
+        return found
+
+    def _score_one(self, jobs: dict[TrainingRun, Place]) -> dict[TrainingRun, Scores | None]:
+        runs = list(jobs)
 
         def is_stopped(index: int) -> bool:
             return self._reporter.stop_wanted(runs[index].run_id) is not None
 
-        results = evaluate(runs[0].warm.backbone, jobs, is_stopped)
-        self._charge({run: run.scoring_tokens(split) for run in runs})
-        return results
+        scorings = [run.scoring(*place) for run, place in jobs.items()]
+        results = evaluate(runs[0].warm.backbone, scorings, is_stopped)
+        self._charge({run: run.scoring_tokens(*place) for run, place in jobs.items()})
+        return dict(zip(runs, results, strict=True))
 
-    def _histograms(self, run: TrainingRun, scores: Scores) -> None:
+    def _histograms(self, run: TrainingRun, scores: Sequence[Scores]) -> None:
+        """Tell how often each choice was taken on dev, all tasks together."""
         step = run.progress.step
-        cuts = scores.cut_counts()
-        if cuts is not None:
-            self._reporter.histogram(run.run_id, "cut", step, cuts)
-        if scores.pool_weights is not None:
-            total = scores.pool_weights.sum(axis=0, dtype=np.float64) * POOL_SCALE
+        cuts = [counts for item in scores if (counts := item.cut_counts()) is not None]
+        if cuts:
+            self._reporter.histogram(run.run_id, "cut", step, np.sum(cuts, axis=0).tolist())
+        pools = [item.pool_weights for item in scores if item.pool_weights is not None]
+        if pools:
+            total = np.concatenate(pools).sum(axis=0, dtype=np.float64) * POOL_SCALE
             self._reporter.histogram(run.run_id, "pool", step, np.rint(total).astype(int).tolist())
 
     def _save(self, run: TrainingRun) -> None:

@@ -1,6 +1,9 @@
-"""A method and its classification head."""
+"""What a run trains: for each task a method and a head, most tensors shared by all tasks."""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -11,7 +14,7 @@ from core.backbones.readout import pool
 from core.backbones.spec import Pooling
 from core.methods import MethodConfig
 from core.methods._build import build_method
-from core.methods._config import GROUPS, ParameterGroup
+from core.methods._config import GROUPS, Axis, ParameterGroup
 from core.methods._module import BackboneInputs, PromptMethod
 from core.methods._selector import empty_linear
 from core.training.streams import generator
@@ -20,11 +23,11 @@ HEAD_STD = 0.02
 
 
 class AdaptedModel(nn.Module):
-    """What a run trains: the method's tensors and a linear head; the backbone is outside.
+    """The method's tensors and a linear head for one task; the backbone is outside.
 
     Args:
         method: Way to adapt the backbone.
-        head: Linear map from the pooled hidden state to the labels.
+        head: Linear map from the pooled hidden state to the labels, or to one score.
     """
 
     def __init__(self, method: PromptMethod, head: nn.Linear) -> None:
@@ -34,12 +37,12 @@ class AdaptedModel(nn.Module):
 
     def logits(
         self, hidden: Float[Tensor, "batch total hidden"], inputs: BackboneInputs, pooling: Pooling
-    ) -> Float[Tensor, "batch labels"]:
-        """Score the labels from the backbone's last hidden states, in float32."""
+    ) -> Float[Tensor, "batch outputs"]:
+        """Score the labels, or a choice, from the backbone's last hidden states, in float32."""
         return self.score(pool(hidden, inputs, pooling))
 
-    def score(self, pooled: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch labels"]:
-        """Score the labels from pooled hidden states, in float32."""
+    def score(self, pooled: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch outputs"]:
+        """Score the labels, or a choice, from pooled hidden states, in float32."""
         scores: Tensor = self.head(pooled.float())
         return scores
 
@@ -56,31 +59,138 @@ class AdaptedModel(nn.Module):
         groups["head"] = [*groups.get("head", []), *self.head.parameters()]
         return {name: groups[name] for name in GROUPS if groups.get(name)}
 
+    def named_tensors(self) -> dict[str, Tensor]:
+        """Tensors that are stored, by name."""
+        return dict(self.state_dict(keep_vars=True))
+
+
+class RunModel:
+    """All that a run trains: one part a task, tied but for heads and what tasks have of their own.
+
+    Names of tensors are those of a part, ``method.…`` and ``head.…``; after joint training the
+    tensors of one task alone are named ``<task>/…``.
+
+    Args:
+        parts: Part of each task, the run's own task first.
+    """
+
+    def __init__(self, parts: Mapping[str, AdaptedModel]) -> None:
+        self.parts = dict(parts)
+
+    def part(self, task: str = "") -> AdaptedModel:
+        """Return a task's part; empty: that of the run's own task.
+
+        Raises:
+            KeyError: If there is no such task.
+        """
+        return self.parts[task or next(iter(self.parts))]
+
+    def eval(self) -> RunModel:
+        """Switch to evaluation and return itself."""
+        for part in self.parts.values():
+            part.eval()
+        return self
+
+    @property
+    def is_constant(self) -> bool:
+        """True when nothing before the heads is trained, so that pooled outputs never change."""
+        return all(part.is_constant for part in self.parts.values())
+
+    def parameter_groups(self) -> dict[ParameterGroup, list[nn.Parameter]]:
+        """Trainable tensors by learning-rate group, each once, in a fixed order."""
+        found: dict[ParameterGroup, dict[int, nn.Parameter]] = {}
+        for part in self.parts.values():
+            for name, tensors in part.parameter_groups().items():
+                found.setdefault(name, {}).update((id(tensor), tensor) for tensor in tensors)
+        return {name: list(found[name].values()) for name in GROUPS if name in found}
+
     def num_trainable(self) -> dict[str, int]:
-        """Count the trainable numbers by group."""
+        """Count the trainable numbers by group; what tasks share counts once."""
         return {
             name: sum(parameter.numel() for parameter in parameters)
             for name, parameters in self.parameter_groups().items()
         }
 
+    def named_tensors(self) -> dict[str, Tensor]:
+        """Tensors that are stored, by name, each once."""
+        tensors = {task: part.named_tensors() for task, part in self.parts.items()}
+        holders = Counter(id(tensor) for part in tensors.values() for tensor in part.values())
+        return {
+            name if holders[id(tensor)] == len(tensors) else f"{task}/{name}": tensor
+            for task, part in tensors.items()
+            for name, tensor in part.items()
+        }
 
-def new_head(hidden: int, num_labels: int, draw: torch.Generator) -> nn.Linear:
-    """Make a head with weights from a normal distribution (std 0.02) and zero bias."""
-    head = empty_linear(hidden, num_labels)
+
+def new_head(hidden: int, num_outputs: int, draw: torch.Generator) -> nn.Linear:
+    """Make a head with weights from a normal distribution (std 0.02) and zero bias.
+
+    One output scores choices against each other and has no bias.
+    """
+    head = empty_linear(hidden, num_outputs, bias=num_outputs > 1)
     with torch.no_grad():
         head.weight.normal_(0.0, HEAD_STD, generator=draw)
-        head.bias.zero_()
+        if head.bias is not None:
+            head.bias.zero_()
     return head
 
 
-def build_model(
-    config: MethodConfig, backbone: Backbone, num_labels: int, init_seed: int
+def build_part(
+    method: PromptMethod, backbone: Backbone, num_outputs: int, init_seed: int
 ) -> AdaptedModel:
-    """Make a run's trainable part, its initial values drawn from the init seed's streams.
+    """Put a fresh head on a method, drawn from the init seed's stream."""
+    head = new_head(backbone.facts.hidden, num_outputs, generator(init_seed, 0, "init/head"))
+    return AdaptedModel(method, head).to(backbone.device)
+
+
+def build_model(
+    config: MethodConfig,
+    backbone: Backbone,
+    outputs: Mapping[str, int],
+    init_seed: int,
+    own: Iterable[Axis] = (),
+) -> RunModel:
+    """Build a run's trainable part, its initial values drawn from the init seed's streams.
+
+    Every task starts from the values that it would start from alone, so that joint training and
+    its control differ in nothing else. Only axes that the method has make a difference.
+
+    Args:
+        config: The method's settings.
+        backbone: Frozen backbone.
+        outputs: Outputs of each task's head, a count, the run's own task first.
+        init_seed: Seed of the initial values.
+        own: Axes that each task has for itself; everything else is shared.
 
     Raises:
         BackboneError: If the method does not work with this backbone.
     """
+    axes, parts = tuple(own), dict[str, AdaptedModel]()
+    shared: PromptMethod | None = None
+    for task, count in outputs.items():
+        method = _own_method(config, backbone, init_seed, shared, axes)
+        shared = shared or method
+        parts[task] = build_part(method, backbone, count, init_seed)
+    return RunModel(parts)
+
+
+def _own_method(
+    config: MethodConfig,
+    backbone: Backbone,
+    init_seed: int,
+    shared: PromptMethod | None,
+    own: Sequence[Axis],
+) -> PromptMethod:
+    """Return a task's method: the first task's tensors but for those of the axes in ``own``."""
+    names: set[str] = set()
+    if shared is not None:
+        names = {name for axis in own for name in shared.axes().get(axis, ())}
+        if not names:
+            return shared
     method = build_method(config, backbone, generator(init_seed, 0, "init/method"))
-    head = new_head(backbone.facts.hidden, num_labels, generator(init_seed, 0, "init/head"))
-    return AdaptedModel(method, head).to(backbone.device)
+    if shared is not None:
+        for name, tensor in shared.named_parameters():
+            if name not in names:
+                holder, _, leaf = name.rpartition(".")
+                setattr(method.get_submodule(holder), leaf, tensor)
+    return method

@@ -2,32 +2,47 @@
 
 ``Ending.result`` of a succeeded run is a JSON-safe mapping with the keys
 
-    best_step            updates done at the selected checkpoint
+    best_step            updates done at the selected checkpoint; the last one where dev is empty
     updates              updates done in all
     examples             training examples seen, repeats counted
-    forward_equivalents  examples that went through the backbone, for whatever purpose: training,
-                         scoring, and once for each cache that the run was the first to need
+    forward_equivalents  rows that went through the backbone, for whatever purpose: training,
+                         scoring, and once for each cache that the run was the first to need; an
+                         example is one row, or one a choice
     seconds              wall time in which the run took part in its group
     cpu_seconds          its share, by tokens, of the CPU time of the process
     num_trainable        trainable numbers by parameter group, as the optimiser holds them
-    dev, test            metrics at the selected checkpoint, 0 to 1; test is scored once
+    dev, test            metrics at the selected checkpoint; test is scored once; dev is empty
+                         after training on all of train
     dev_last             metrics on dev at the last evaluation
     train_loss           mean over the last updates, in nats
-    majority             share of the most frequent class in dev and in test
-    counts, truncated    examples, and examples that were cut, in train, dev and test
+    majority             accuracy of guessing, in dev (where there is one) and in test
+    counts, truncated    examples, and examples that were cut, in train, dev, test and extra sets
     flags                warnings out of ``core.metrics.flags.FLAGS``
     test_source          file that test was read from
+    template             name of the template that made the rows
+    extra                metrics of each extra set whose right answers are known; missing where no
+                         such set was scored
     group                runs that were trained together at the start, this one included
     environment          see ``core.training.environment``
 
-Its files are ``adapter`` (a folder), ``predictions`` (Parquet) and ``environment`` (JSON).
+After joint training ``dev``, ``dev_last`` and ``test`` hold ``joint_mean``, the unweighted mean
+over the tasks of each one's first metric; ``majority`` and ``train_loss`` are means over tasks,
+``counts`` and ``truncated`` sums, ``flags`` those of any task; ``test_source``, ``template`` and
+``extra`` are missing. ``tasks`` then holds, by task, ``dev``, ``dev_last``, ``test``,
+``train_loss``, ``majority``, ``counts``, ``truncated``, ``flags``, ``test_source``, ``template``,
+``extra`` and ``updates``.
+
+Its files are ``adapter`` (a folder), ``predictions`` (Parquet) and ``environment`` (JSON). The
+predictions hold one row an example of every scored split: ``task``, ``split`` (``dev``, ``test``
+or the name of an extra set), ``index`` in it, official ``id``, ``label`` (-1 where nobody knows),
+``prediction``, ``probabilities`` (one an answer) and the ``cut`` of the given answer.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,28 +51,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import TrainingError
-from core.metrics.flags import label_entropy, run_flags
+from core.metrics import LOWEST
+from core.metrics.flags import FLAGS, guessing_loss, label_entropy, run_flags
 from core.reporting import Ending
 from core.states import Outcome
 from core.training.checkpoint import model_tensors, save_adapter
 from core.training.environment import environment_of
 from core.training.evaluate import Scores
-from core.training.run import SPLITS, TrainingRun
+from core.training.part import TaskPart, mean_of
+from core.training.run import TrainingRun
 
 
-def finished(run: TrainingRun, dev: Scores, test: Scores, group: int) -> Ending:
+def finished(run: TrainingRun, scores: Mapping[tuple[str, str], Scores], group: int) -> Ending:
     """Write a finished run's files and gather its numbers.
 
     Args:
         run: The run, its model holding the selected checkpoint.
-        dev: Scores of that checkpoint on dev.
-        test: Scores of that checkpoint on test.
-        group: Runs that were trained together at the start.
+        scores: Scores of that checkpoint by task and split: dev where there is one, test, and
+            extra sets.
+        group: Runs that were trained together at the start, a count.
 
     Raises:
         TrainingError: If the disk refuses.
     """
-    environment = environment_of(run.warm.backbone, run.data)
+    environment = environment_of(
+        run.warm.backbone, {name: part.data for name, part in run.parts.items()}
+    )
     folder = run.member.folder
     files = {
         "adapter": folder / "adapter",
@@ -65,71 +84,135 @@ def finished(run: TrainingRun, dev: Scores, test: Scores, group: int) -> Ending:
         "environment": folder / "environment.json",
     }
     save_adapter(files["adapter"], model_tensors(run.model), run.card)
-    table = _table({"dev": dev, "test": test})
+    table = pa.concat_tables(
+        [_table(run.parts[task], split, found) for (task, split), found in scores.items()]
+    )
     _write(files["predictions"], lambda path: pq.write_table(table, path))
     text = json.dumps(environment, sort_keys=True, indent=2, allow_nan=False)
     _write(files["environment"], lambda path: path.write_text(text, encoding="utf-8"))
+    tasks = {
+        name: _task_result(
+            run, part, {split: found for (task, split), found in scores.items() if task == name}
+        )
+        for name, part in run.parts.items()
+    }
     return Ending(
         outcome=Outcome.SUCCEEDED,
-        result=_result(run, dev, test, {"group": group, "environment": environment}),
+        result={
+            **_run_result(run),
+            **(_joint_result(run, tasks) if run.is_joint else tasks[run.config.task.name]),
+            "group": group,
+            "environment": environment,
+        },
         files=files,
     )
 
 
-def _result(run: TrainingRun, dev: Scores, test: Scores, more: dict[str, Any]) -> dict[str, Any]:
-    progress, names = run.progress, run.data.metrics
-    train_loss = float(np.mean(progress.recent_losses))
+def _run_result(run: TrainingRun) -> dict[str, Any]:
+    """Numbers that a run has one of, however many tasks it was trained on."""
+    progress = run.progress
     return {
-        "best_step": progress.best_step,
+        "best_step": progress.best_step if run.has_dev else progress.step,
         "updates": progress.step,
         "examples": progress.examples,
         "forward_equivalents": progress.forward_equivalents,
         "seconds": round(progress.seconds, 3),
         "cpu_seconds": round(progress.cpu_seconds, 3),
         "num_trainable": run.num_trainable,
-        "dev": dev.metrics(names),
-        "dev_last": progress.last_dev,
-        "test": test.metrics(names),
-        "train_loss": train_loss,
-        "majority": {split: run.data.majority_share(split) for split in ("dev", "test")},
-        "counts": {split: len(run.splits[split]) for split in SPLITS},
-        "truncated": {split: run.splits[split].tokens.truncated for split in SPLITS},
-        "flags": list(
-            run_flags(
-                dev_predictions=dev.predictions,
-                dev_labels=dev.labels,
-                num_labels=len(run.data.labels),
-                train_losses_tail=train_loss,
-                label_entropy=label_entropy(run.splits["train"].tokens.labels),
-                dev_curve=progress.dev_curve,
-            )
-        ),
-        "test_source": run.data.test_source,
-        **more,
     }
 
 
-def _table(scores: dict[str, Scores]) -> pa.Table:
-    """One row an example, in the order of its split."""
-    parts = [
-        pa.table(
-            {
-                "split": pa.array([split] * len(found.labels), pa.string()),
-                "index": pa.array(np.arange(len(found.labels)), pa.int64()),
-                "label": pa.array(found.labels, pa.int64()),
-                "prediction": pa.array(found.predictions, pa.int64()),
-                "probabilities": pa.array(
-                    np.exp(found.log_probabilities).tolist(), pa.list_(pa.float64())
-                ),
-                "cut": pa.array(
-                    [None] * len(found.labels) if found.cut is None else found.cut.tolist(),
-                    pa.int64(),
-                ),
+def _task_result(run: TrainingRun, part: TaskPart, scores: Mapping[str, Scores]) -> dict[str, Any]:
+    """Numbers of one task."""
+    metrics = {split: part.metrics(split, found) for split, found in scores.items()}
+    extra = {name: metrics[name] for name in part.data.extra if metrics.get(name)}
+    train_loss = float(np.mean(run.progress.recent_losses.get(part.name, [np.nan])))
+    reported = [split for split in ("dev", "test") if split in scores]
+    return {
+        "dev": metrics.get("dev", {}),
+        "dev_last": run.progress.last_dev.get(part.name, {}),
+        "test": metrics.get("test", {}),
+        "train_loss": train_loss,
+        "majority": {split: part.data.majority_share(split) for split in reported},
+        "counts": {name: len(split) for name, split in part.splits.items()},
+        "truncated": {name: split.tokens.truncated for name, split in part.splits.items()},
+        "flags": list(_flags(run, part, scores.get("dev"), train_loss)),
+        "test_source": part.data.test_source,
+        "template": part.data.template,
+        **({"extra": extra} if extra else {}),
+    }
+
+
+def _joint_result(run: TrainingRun, tasks: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Put the numbers of several tasks together."""
+    flags = {flag for found in tasks.values() for flag in found["flags"]}
+    splits = {
+        key: {name: None for found in tasks.values() for name in found[key]}
+        for key in ("majority", "counts", "truncated")
+    }
+    return {
+        **{
+            key: run.summary({name: found[key] for name, found in tasks.items()})
+            for key in ("dev", "dev_last", "test")
+        },
+        "train_loss": mean_of({name: found["train_loss"] for name, found in tasks.items()}),
+        "majority": {
+            split: mean_of({name: found["majority"][split] for name, found in tasks.items()})
+            for split in splits["majority"]
+        },
+        **{
+            key: {
+                split: sum(found[key].get(split, 0) for found in tasks.values())
+                for split in splits[key]
             }
-        )
-        for split, found in scores.items()
-    ]
-    return pa.concat_tables(parts)
+            for key in ("counts", "truncated")
+        },
+        "flags": [flag for flag in FLAGS if flag in flags],
+        "tasks": {
+            name: {**found, "updates": run.updates_done(name)} for name, found in tasks.items()
+        },
+    }
+
+
+def _flags(
+    run: TrainingRun, part: TaskPart, dev: Scores | None, train_loss: float
+) -> tuple[str, ...]:
+    """Tell what is suspicious about a task; without dev only what training itself shows."""
+    train, nothing = part.splits["train"].tokens, np.zeros(0, dtype=np.int64)
+    guessing, right = label_entropy(train.labels), list[tuple[int, ...]]()
+    if part.data.kind == "choices":
+        num_right = np.add.reduceat(train.right.astype(np.int64), train.unit_offsets[:-1])
+        guessing = guessing_loss(num_right, train.unit_sizes)
+        right = [example.right for example in part.examples("dev")]
+    return run_flags(
+        dev_predictions=nothing if dev is None else dev.predictions,
+        dev_labels=nothing if dev is None else dev.labels,
+        num_labels=len(part.data.labels),
+        train_losses_tail=train_loss,
+        label_entropy=guessing,
+        dev_curve=run.progress.task_curves.get(part.name, []),
+        dev_right=right,
+        chance=part.data.majority_share("dev"),
+        lowest=LOWEST.get(part.criterion, 0.0),
+    )
+
+
+def _table(part: TaskPart, split: str, scores: Scores) -> pa.Table:
+    """One row an example, in the order of its split."""
+    examples, cut = part.examples(split), scores.answer_cut
+    count = len(examples)
+    return pa.table(
+        {
+            "task": pa.array([part.name] * count, pa.string()),
+            "split": pa.array([split] * count, pa.string()),
+            "index": pa.array(np.arange(count), pa.int64()),
+            "id": pa.array([example.id for example in examples], pa.string()),
+            "label": pa.array(scores.labels, pa.int64()),
+            "prediction": pa.array(scores.predictions, pa.int64()),
+            "probabilities": pa.array(scores.probabilities(), pa.list_(pa.float64())),
+            "cut": pa.array([None] * count if cut is None else cut.tolist(), pa.int64()),
+        }
+    )
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:

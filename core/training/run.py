@@ -1,9 +1,9 @@
-"""One run while it trains: its data, model, optimiser and place; no pass of the backbone."""
+"""One run while it trains: its tasks, model, optimiser and place; no pass of the backbone."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from core.backbones.spec import Pooling
-from core.data.examples import TaskData
 from core.errors import NonFiniteLoss
 from core.methods._module import SelectorNoise
 from core.recipe import RunConfig
 from core.reporting import Checkpoint
-from core.training.batches import BatchPlan, to_tokens
+from core.training.batches import TaskOrder, to_tokens
 from core.training.checkpoint import (
     ADAPTER,
     BEST,
@@ -29,13 +28,15 @@ from core.training.checkpoint import (
 from core.training.evaluate import Scores, Scoring
 from core.training.features import PreparedSplit
 from core.training.launch import Rows
-from core.training.model import AdaptedModel
+from core.training.losses import Target, loss_of
+from core.training.model import RunModel
+from core.training.part import TaskPart, mean_of
 from core.training.schedules import evaluation_steps, rate_factor, temperature
 from core.training.streams import generator
 from core.training.warm import WarmBackbone
 
 RECENT_LOSSES = 50
-SPLITS = ("train", "dev", "test")
+JOINT_CRITERION = "joint_mean"
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,14 @@ class Member:
         config: Its configuration.
         folder: Folder of this attempt alone, for checkpoints and artifacts.
         resume_from: Checkpoint folder to continue from, None to start anew.
+        init_from: Adapter folder whose method's tensors a new start takes over, None: none.
     """
 
     run_id: str
     config: RunConfig
     folder: Path
     resume_from: Path | None = None
+    init_from: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -60,69 +63,84 @@ class Drawn:
     """What one update of a run works on.
 
     Attributes:
+        task: Task of this update.
         rows: Adapted rows for the backbone, None when ``logits`` are known without it.
         logits: Scores from cached outputs, None when the backbone must run.
-        labels: Right classes, shape (rows,).
+        target: Right answers.
         num_tokens: Tokens and prompt vectors of all rows, what the cost is shared by.
     """
 
+    task: str
     rows: Rows | None
     logits: Tensor | None
-    labels: Tensor
+    target: Target
     num_tokens: int
+
+    def loss(self, logits: Tensor) -> Tensor:
+        """Return the mean loss of the examples in nats."""
+        return loss_of(logits, self.target)
 
 
 class TrainingRun:
     """A run's state between updates.
 
+    Each update is one batch of one task. Tensors that this task does not use get no gradient, and
+    the optimiser then leaves them, their moments and their decay alone.
+
     Args:
         member: Which run.
         warm: Backbone that it shares with its group.
-        data: Its task.
-        splits: ``train``, ``dev`` and ``test``, tokenised; train as the regime drew it.
+        parts: What it is trained on, its own task first.
         model: What it trains.
+        updates: Updates that each of these tasks gets, a count.
     """
 
     def __init__(
         self,
         member: Member,
         warm: WarmBackbone,
-        data: TaskData,
-        splits: dict[str, PreparedSplit],
-        model: AdaptedModel,
+        parts: Mapping[str, TaskPart],
+        model: RunModel,
+        updates: Mapping[str, int],
     ) -> None:
         self.member = member
         self.config = member.config
         self.run_id = member.run_id
         self.warm = warm
-        self.data = data
-        self.splits = splits
+        self.parts = dict(parts)
         self.model = model
+        self.updates = dict(updates)
         self.progress = RunProgress()
         self.best: Path | None = None
         self.seconds_per_step = 0.0
-        training = self.config.training
-        self.total = training.updates_for(len(splits["train"]))
+        training, data_seed = self.config.training, self.config.seeds.data
+        self.total = sum(updates.values())
         self.has_dropout = training.backbone_dropout
         self.is_cached = model.is_constant and not self.has_dropout
         self.groups = model.parameter_groups()
         self.num_trainable = model.num_trainable()
         self.optimizer = self._make_optimizer()
         self._parameters = [tensor for group in self.groups.values() for tensor in group]
-        self._plan = BatchPlan(
-            splits["train"].tokens.lengths, training.batch_size, self.config.seeds.data
+        self._order = TaskOrder(updates, data_seed)
+        self._plans = {
+            name: part.plan(training.batch_size, data_seed) for name, part in parts.items()
+        }
+        self.has_dev = all(len(part.splits["dev"]) for part in parts.values())
+        self._evaluations = frozenset(
+            evaluation_steps(self.total, training.evaluations) if self.has_dev else ()
         )
-        self._evaluations = frozenset(evaluation_steps(self.total, training.evaluations))
-        self._labels = splits["train"].labels.to(warm.backbone.device)
         self._saved_at = (0, 0)
         self.card = AdapterCard(
             config=self.config,
-            labels=data.labels,
-            task_title=data.title,
-            num_segments=len(data.dev[0].segments),
+            tasks=tuple(part.card for part in parts.values()),
             num_virtual_tokens=self.config.method.prompt_length,
             weights_sha256=warm.backbone.weights_sha256,
         )
+
+    @property
+    def is_joint(self) -> bool:
+        """True when it is trained on several tasks."""
+        return len(self.parts) > 1
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         rates = self.config.method.resolved().learning_rates
@@ -168,82 +186,98 @@ class TrainingRun:
 
     def dropout_module(self) -> nn.Module:
         """Return the module in which dropout is switched on while an update is made."""
-        return self.model.method.own_backbone() or self.warm.backbone.module
+        return self.model.part().method.own_backbone() or self.warm.backbone.module
 
-    def feature(self, split: str) -> Tensor | None:
-        """Return the cached features of a split when the method asks for them."""
-        if not self.model.method.needs_feature:
+    def feature(self, task: str, split: str) -> Tensor | None:
+        """Return the cached features of a task's split when the method asks for them."""
+        if not self.parts[task].model.method.needs_feature:
             return None
-        return self._counted(split, lambda prepared: prepared.feature(self.warm.backbone))
+        return self._counted(
+            f"{task}/{split}/feature",
+            self.parts[task].splits[split],
+            lambda prepared: prepared.feature(self.warm.backbone),
+        )
 
-    def pooled(self, split: str) -> Tensor | None:
+    def pooled(self, task: str, split: str) -> Tensor | None:
         """Return the cached pooled outputs of a split when nothing before the head is trained."""
         if not self.is_cached:
             return None
+        method = self.parts[task].model.method
         return self._counted(
-            split,
+            f"{task}/{split}/pooled",
+            self.parts[task].splits[split],
             lambda prepared: prepared.pooled(
-                self.warm.backbone, self.config.method, self.model.method, self.pooling
+                self.warm.backbone, self.config.method, method, self.pooling
             ),
         )
 
-    def _counted(self, split: str, make: Callable[[PreparedSplit], Tensor]) -> Tensor:
-        """Charge passes for a cache to the run that fills it."""
-        prepared = self.splits[split]
+    def _counted(
+        self, name: str, prepared: PreparedSplit, make: Callable[[PreparedSplit], Tensor]
+    ) -> Tensor:
+        """Charge passes for a cache to the run that fills it, but not again after a resume."""
         before = prepared.passes
         result = make(prepared)
-        self.progress.forward_equivalents += prepared.passes - before
+        if name not in self.progress.caches:
+            self.progress.caches.append(name)
+            self.progress.forward_equivalents += prepared.passes - before
         return result
 
-    def scoring(self, split: str) -> Scoring:
-        """Describe the scoring of a split with the weights as they are."""
+    def scoring(self, task: str, split: str) -> Scoring:
+        """Describe the scoring of a task's split with the weights as they are."""
+        part = self.parts[task]
+        prepared = part.splits[split]
         if not self.is_cached:
-            self.progress.forward_equivalents += len(self.splits[split])
+            self.progress.forward_equivalents += prepared.num_rows
         return Scoring(
-            self.model, self.splits[split], self.pooling, self.feature(split), self.pooled(split)
+            part.model,
+            prepared,
+            self.pooling,
+            self.feature(task, split),
+            self.pooled(task, split),
         )
 
-    def scoring_tokens(self, split: str) -> int:
+    def scoring_tokens(self, task: str, split: str) -> int:
         """Tokens and prompt vectors of all rows of a split, what the cost is shared by."""
-        prepared = self.splits[split]
+        prepared = self.parts[task].splits[split]
         if self.is_cached:
-            return len(prepared)
-        return prepared.num_tokens + len(prepared) * self.config.method.prompt_length
+            return prepared.num_rows
+        return prepared.num_tokens + prepared.num_rows * self.config.method.prompt_length
 
     def draw(self) -> Drawn:
         """Adapt the rows of the next update."""
         step = self.progress.step
-        batch = self._plan.batch(step)
+        task, place = self._order.at(step)
+        part, batch = self.parts[task], self._plans[task].batch(place)
         device = self.warm.backbone.device
-        labels = self._labels[torch.from_numpy(batch.rows).to(device)]
-        pooled = self.pooled("train")
+        rows, answers = part.rows_of(batch), part.target(batch, device)
+        pooled = self.pooled(task, "train")
         if pooled is not None:
-            chosen = pooled[torch.from_numpy(batch.rows).to(device)]
-            return Drawn(None, self.model.score(chosen), labels, len(batch.rows))
-        num_tokens = len(batch.rows) * (batch.length + self.config.method.prompt_length)
+            chosen = pooled[torch.from_numpy(rows).to(device)]
+            return Drawn(task, None, part.model.score(chosen), answers, len(rows))
         tokens = to_tokens(
-            self.splits["train"].tokens, batch.rows, batch.length, device, self.feature("train")
+            part.splits["train"].tokens, rows, batch.length, device, self.feature(task, "train")
         )
         noise = SelectorNoise(
             generator(self.config.seeds.init, step, "selector"),
             temperature(self.config.method, step, self.total),
         )
-        self.progress.forward_equivalents += len(batch.rows)
-        rows = Rows(self.model, self.model.method.adapt(tokens, noise), self.pooling)
-        return Drawn(rows, None, labels, num_tokens)
+        self.progress.forward_equivalents += len(rows)
+        num_tokens = len(rows) * (batch.length + self.config.method.prompt_length)
+        adapted = Rows(part.model, part.model.method.adapt(tokens, noise), self.pooling)
+        return Drawn(task, adapted, None, answers, num_tokens)
 
     def check_loss(self, loss: float) -> None:
         """Raise NonFiniteLoss, before anything is changed, when a loss is no number."""
         if not math.isfinite(loss):
             raise self._divergence(f"the loss became {loss}")
 
-    def update(self, loss: float, num_examples: int) -> None:
-        """Clip, check and apply the gradients that the backward pass left.
+    def update(self, task: str, loss: float, num_examples: int) -> dict[str, float]:
+        """Clip, check and apply the gradients that the backward pass left; return the scalars.
 
         Raises:
             NonFiniteLoss: If the gradient is no number; nothing is changed then.
         """
-        step, training = self.progress.step, self.config.training
+        step, training, progress = self.progress.step, self.config.training, self.progress
         norm = nn.utils.clip_grad_norm_(self._parameters, training.clip_norm)
         if not math.isfinite(norm.item()):
             raise self._divergence(f"the gradient's norm became {norm.item()}")
@@ -252,35 +286,61 @@ class TrainingRun:
             group["lr"] = group["base"] * factor
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.progress.step = step + 1
-        self.progress.examples += num_examples
-        self.progress.recent_losses = [*self.progress.recent_losses, loss][-RECENT_LOSSES:]
+        progress.step = step + 1
+        progress.examples += num_examples
+        losses = [*progress.recent_losses.get(task, ()), loss]
+        progress.recent_losses[task] = losses[-RECENT_LOSSES:]
+        return {"train/loss": loss, **({f"train/{task}/loss": loss} if self.is_joint else {})}
 
-    def record(self, scores: Scores) -> dict[str, float]:
-        """Take in an evaluation on dev; return its scalars.
+    def updates_done(self, task: str) -> int:
+        """Updates of a task so far, a count."""
+        return self._order.done(task, self.progress.step)
+
+    def summary(self, metrics: Mapping[str, dict[str, float]]) -> dict[str, float]:
+        """Return a single task's metrics, or of several tasks the mean of their first metrics."""
+        if not self.is_joint:
+            return dict(metrics.get(self.config.task.name, {}))
+        first = {
+            name: found[self.parts[name].criterion] for name, found in metrics.items() if found
+        }
+        return {JOINT_CRITERION: mean_of(first)} if first else {}
+
+    def record(self, scores: Mapping[str, Scores]) -> dict[str, float]:
+        """Take in an evaluation of every task on dev; return its scalars.
 
         Raises:
             NonFiniteLoss: If a score is no number.
         """
-        if not scores.is_finite:
+        if not all(found.is_finite for found in scores.values()):
             raise self._divergence("the scores on dev are no numbers")
-        metrics = scores.metrics(self.data.metrics)
-        value = metrics[self.data.metrics[0]]
-        progress = self.progress
+        metrics = {task: self.parts[task].metrics("dev", found) for task, found in scores.items()}
+        summary, progress = self.summary(metrics), self.progress
+        value = summary[
+            JOINT_CRITERION if self.is_joint else self.parts[self.config.task.name].criterion
+        ]
         progress.evaluated_step = progress.step
         progress.dev_curve.append(value)
+        for task, part in self.parts.items():
+            curve = progress.task_curves.setdefault(task, [])
+            curve.append(metrics[task][part.criterion])
         progress.last_dev = metrics
         if not progress.best_step or value > progress.best_value:
             progress.best_step, progress.best_value = progress.step, value
-            progress.best_dev, progress.worse_evaluations = metrics, 0
+            progress.worse_evaluations = 0
         else:
             progress.worse_evaluations += 1
-        scalars = {f"dev/{name}": number for name, number in metrics.items()}
-        scalars["dev/loss"] = scores.loss()
+        scalars = {f"dev/{name}": number for name, number in summary.items()}
+        scalars["dev/loss"] = mean_of({task: found.loss() for task, found in scores.items()})
         scalars.update({f"learning_rate/{name}": rate for name, rate in self.rates.items()})
-        entropy = scores.entropy()
-        if entropy is not None:
-            scalars["selector/entropy"] = entropy
+        if self.is_joint:
+            for task, found in scores.items():
+                scalars[f"dev/{task}/loss"] = found.loss()
+                for name, number in metrics[task].items():
+                    scalars[f"dev/{task}/{name}"] = number
+        entropies = {task: found.entropy() for task, found in scores.items()}
+        known = {task: entropy for task, entropy in entropies.items() if entropy is not None}
+        if known:
+            scalars["selector/entropy"] = mean_of(known)
         return scalars
 
     def save(self) -> Checkpoint:
@@ -317,7 +377,7 @@ class TrainingRun:
             put_tensors(self.model, read_tensors(self.best))
 
     def _divergence(self, what: str) -> NonFiniteLoss:
-        losses = self.progress.recent_losses
+        losses = self.progress.recent_losses.get(self._order.at(self.progress.step)[0])
         last = f"; the last finite loss was {losses[-1]:.4g}" if losses else ""
         rates = ", ".join(f"{name} {rate:.3g}" for name, rate in self.rates.items())
         return NonFiniteLoss(

@@ -12,6 +12,7 @@ from core.backbones.readout import pool
 from core.backbones.spec import BackboneChoice, Pooling
 from core.methods import METHODS
 from core.methods._module import BackboneInputs, PromptMethod, TokenBatch, concatenate
+from core.training.model import AdaptedModel, RunModel, new_head
 from tests.method_tools import (
     AXES,
     SETTINGS,
@@ -58,15 +59,26 @@ def test_invariant_13_trained_tensors_are_those_that_the_formula_counts(
     backbone = tiny_backbone(family)
     config = make_config(kind, **fields)
     method = make_method(backbone, kind, **fields)
-    counted = dict(config.num_trainable(backbone.facts, num_labels=3))
-    assert counted.pop("head") == 32 * 3 + 3
     groups = method.parameter_groups()
-    held = {name: sum(tensor.numel() for tensor in tensors) for name, tensors in groups.items()}
-    assert held == counted
+    for num_outputs in (3, 1):
+        part = AdaptedModel(method, new_head(32, num_outputs, torch.Generator()))
+        model = RunModel({"only": part})
+        assert model.num_trainable() == config.num_trainable(backbone.facts, num_outputs)
     assert {id(tensor) for tensors in groups.values() for tensor in tensors} == {
         id(tensor) for tensor in method.parameters()
     }
     assert all(tensor.dtype == torch.float32 for tensor in method.parameters())
+
+
+@every_setting
+def test_the_axes_of_a_method_are_those_of_its_settings_and_name_its_tensors(
+    kind: str, fields: dict[str, Any]
+) -> None:
+    config, method = make_config(kind, **fields), make_method(tiny_backbone(), kind, **fields)
+    names = {name for name, _ in method.named_parameters()}
+    assert method.axes().keys() == config.axes
+    if config.axes:
+        assert {name for own in method.axes().values() for name in own} == names
 
 
 @every_setting

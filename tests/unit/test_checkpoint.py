@@ -14,6 +14,7 @@ from core.errors import BackboneError, DamagedCheckpoint, TrainingError
 from core.training.checkpoint import (
     AdapterCard,
     RunProgress,
+    TaskCard,
     load_adapter,
     load_checkpoint,
     model_tensors,
@@ -22,16 +23,32 @@ from core.training.checkpoint import (
     save_adapter,
     save_checkpoint,
 )
-from core.training.model import AdaptedModel, build_model
+from core.training.model import RunModel, build_model
 from core.training.sealed import SealedFolder, write_sealed
 from tests.tiny import make_tiny_bert
 from tests.training_tools import run_config
+
+LOSSES = {"own": [0.1 + 0.2]}
 
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     folder = make_tiny_bert(tmp_path_factory.mktemp("backbone"))
     return load_backbone(BackboneChoice(path=str(folder)), offline=True)
+
+
+def make_task(name: str, labels: tuple[str, ...]) -> TaskCard:
+    return TaskCard(
+        name=name,
+        title=name.title(),
+        labels=labels,
+        kind="classes",
+        inputs=("text",),
+        template="plain",
+        segments=("{text}",),
+        spec="",
+        num_outputs=len(labels),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +58,24 @@ def card(backbone: Backbone) -> AdapterCard:
     )
     return AdapterCard(
         config=config,
-        labels=("no", "yes", "määh"),
-        task_title="Own",
-        num_segments=1,
+        tasks=(make_task("own", ("no", "yes", "määh")),),
         num_virtual_tokens=10,
         weights_sha256=backbone.weights_sha256,
     )
 
 
-def trained(backbone: Backbone, card: AdapterCard) -> tuple[AdaptedModel, torch.optim.AdamW]:
-    model = build_model(card.config.method, backbone, len(card.labels), 0)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
-    for parameter in model.parameters():
+def trained(backbone: Backbone, card: AdapterCard) -> tuple[RunModel, torch.optim.AdamW]:
+    outputs = {task.name: task.num_outputs for task in card.tasks}
+    model = build_model(card.config.method, backbone, outputs, 0, card.config.regime.own_axes)
+    optimizer = torch.optim.AdamW(tensors_of(model), lr=0.1, fused=True)
+    for parameter in tensors_of(model):
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
     return model, optimizer
+
+
+def tensors_of(model: RunModel) -> list[torch.nn.Parameter]:
+    return [tensor for group in model.parameter_groups().values() for tensor in group]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +84,7 @@ def checkpoint(
 ) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints")
     model, optimizer = trained(backbone, card)
-    progress = RunProgress(step=1, evaluated_step=1, best_step=1, recent_losses=[0.1 + 0.2])
+    progress = RunProgress(step=1, evaluated_step=1, best_step=1, recent_losses=LOSSES)
     save_checkpoint(folder / "one", model, optimizer, progress, card, None)
     progress.step = 2
     best = folder / "one" / "adapter.safetensors"
@@ -76,13 +96,13 @@ def test_everything_comes_back(backbone: Backbone, card: AdapterCard, checkpoint
     restored = load_checkpoint(checkpoint)
     model, optimizer = trained(backbone, card)
     assert restored.card == card
-    assert asdict(restored.progress)["recent_losses"] == [0.1 + 0.2]
+    assert asdict(restored.progress)["recent_losses"] == LOSSES
     assert restored.best == checkpoint / "best.safetensors"
     for name, tensor in model_tensors(model).items():
         assert torch.equal(restored.tensors[name], tensor)
-    fresh = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    fresh = torch.optim.AdamW(tensors_of(model), lr=0.1, fused=True)
     put_moments(model, fresh, restored.moments)
-    for parameter in model.parameters():
+    for parameter in tensors_of(model):
         for kind in ("step", "exp_avg", "exp_avg_sq"):
             assert torch.equal(
                 fresh.state[parameter][kind], optimizer_state(optimizer, model, parameter, kind)
@@ -90,7 +110,7 @@ def test_everything_comes_back(backbone: Backbone, card: AdapterCard, checkpoint
 
 
 def optimizer_state(
-    optimizer: torch.optim.AdamW, model: AdaptedModel, like: torch.Tensor, kind: str
+    optimizer: torch.optim.AdamW, model: RunModel, like: torch.Tensor, kind: str
 ) -> torch.Tensor:
     """State of the optimiser's tensor that has the shape of another model's."""
     found = [state[kind] for tensor, state in optimizer.state.items() if tensor.shape == like.shape]
@@ -150,7 +170,7 @@ def test_an_adapter_alone_gives_the_same_model(
     assert seal.num_bytes == sum(path.stat().st_size for path in (tmp_path / "adapter").iterdir())
     assert read_card(tmp_path / "adapter") == card
     loaded = load_adapter(tmp_path / "adapter", backbone)
-    assert not loaded.training
+    assert not loaded.part().training
     assert model_tensors(loaded).keys() == {"method.prompt", "head.weight", "head.bias"}
     for name, tensor in model_tensors(model).items():
         assert torch.equal(model_tensors(loaded)[name], tensor)

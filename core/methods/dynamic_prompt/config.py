@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from typing_extensions import override
 
 from core.methods._config import (
+    Axis,
     BackboneFacts,
     LearningRates,
     ParameterGroup,
@@ -55,6 +56,7 @@ class Config(SoftPromptConfig):
         Search("learning_rates.selector", (1e-3, 1e-2), "below the prompt's rate"),
         Search("learning_rates.head", (3e-3, 1e-2), "as for the linear probe"),
     )
+    AXES: ClassVar[frozenset[Axis]] = frozenset({"vectors", "position", "representation"})
 
     kind: Literal["dynamic_prompt"] = "dynamic_prompt"
     position: Scope = Field(
@@ -104,6 +106,16 @@ class Config(SoftPromptConfig):
     def label(self) -> str:
         return PAPER_NAMES.get((self.position, self.representation), "dynamic_prompt (fixed)")
 
+    @property
+    @override
+    def axes(self) -> frozenset[Axis]:
+        fixed: set[Axis] = set()
+        if self.position == "fixed":
+            fixed.add("position")
+        if self.representation == "fixed":
+            fixed.add("representation")
+        return self.AXES - fixed
+
     @override
     def describe(self) -> str:
         where = {
@@ -119,7 +131,7 @@ class Config(SoftPromptConfig):
         return f"Dynamic prompt: {self.num_virtual_tokens} vectors, {which}, {where}."
 
     @override
-    def num_trainable(self, facts: BackboneFacts, num_labels: int) -> dict[ParameterGroup, int]:
+    def num_trainable(self, facts: BackboneFacts, num_outputs: int) -> dict[ParameterGroup, int]:
         length, hidden = self.num_virtual_tokens, facts.hidden
         pool = self.pool_size if self.representation == "instance" else 1
         selector = 0
@@ -132,5 +144,5 @@ class Config(SoftPromptConfig):
         counts: dict[ParameterGroup, int] = {"prompt": pool * length * hidden}
         if selector:
             counts["selector"] = selector
-        counts["head"] = head_parameters(facts, num_labels)
+        counts["head"] = head_parameters(facts, num_outputs)
         return counts

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from core.backbones.embed import masked_mean
 from core.backbones.load import Backbone
-from core.methods._config import ParameterGroup
+from core.methods._config import Axis, ParameterGroup
 from core.methods._layout import surround
 from core.methods._module import BackboneInputs, Choice, PromptMethod, SelectorNoise, TokenBatch
 from core.methods._selector import best, empty_linear, gumbel_choice, initial_vectors
@@ -80,6 +80,16 @@ class DynamicPrompt(PromptMethod):
         if selector:
             groups["selector"] = selector
         return groups
+
+    def axes(self) -> Mapping[Axis, list[str]]:
+        """Pool, cut scores or selector, and with a pool also what chooses from it."""
+        names = [name for name, _ in self.named_parameters()]
+        found: dict[Axis, list[str]] = {"vectors": ["pool"]}
+        if position := [name for name in names if name.startswith("cut_")]:
+            found["position"] = position
+        if self.pool_selector is not None:
+            found["representation"] = [name for name in names if name.startswith("pool")]
+        return found
 
     def _feature(
         self, embeddings: Float[Tensor, "batch length hidden"], batch: TokenBatch

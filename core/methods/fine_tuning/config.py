@@ -36,5 +36,5 @@ class Config(MethodConfig):
         return "Trains every weight of the backbone and a linear head."
 
     @override
-    def num_trainable(self, facts: BackboneFacts, num_labels: int) -> dict[ParameterGroup, int]:
-        return {"backbone": facts.total_parameters, "head": head_parameters(facts, num_labels)}
+    def num_trainable(self, facts: BackboneFacts, num_outputs: int) -> dict[ParameterGroup, int]:
+        return {"backbone": facts.total_parameters, "head": head_parameters(facts, num_outputs)}

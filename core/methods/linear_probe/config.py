@@ -33,5 +33,5 @@ class Config(MethodConfig):
         return "Trains a linear head on the frozen backbone; nothing is added to the input."
 
     @override
-    def num_trainable(self, facts: BackboneFacts, num_labels: int) -> dict[ParameterGroup, int]:
-        return {"head": head_parameters(facts, num_labels)}
+    def num_trainable(self, facts: BackboneFacts, num_outputs: int) -> dict[ParameterGroup, int]:
+        return {"head": head_parameters(facts, num_outputs)}

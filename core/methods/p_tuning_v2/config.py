@@ -8,6 +8,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from core.methods._config import (
+    Axis,
     BackboneFacts,
     LearningRates,
     MethodConfig,
@@ -29,6 +30,7 @@ class Config(MethodConfig):
         ),
         Search("learning_rates.head", (3e-3, 1e-2), "as for the linear probe"),
     )
+    AXES: ClassVar[frozenset[Axis]] = frozenset({"vectors"})
 
     kind: Literal["p_tuning_v2"] = "p_tuning_v2"
     num_virtual_tokens: int = Field(
@@ -73,7 +75,7 @@ class Config(MethodConfig):
         )
 
     @override
-    def num_trainable(self, facts: BackboneFacts, num_labels: int) -> dict[ParameterGroup, int]:
+    def num_trainable(self, facts: BackboneFacts, num_outputs: int) -> dict[ParameterGroup, int]:
         width = 2 * facts.layers * facts.heads * facts.head_dim
         prompt = self.num_virtual_tokens * width
         if self.prefix_projection:
@@ -85,4 +87,4 @@ class Config(MethodConfig):
                 + size * width
                 + width
             )
-        return {"prompt": prompt, "head": head_parameters(facts, num_labels)}
+        return {"prompt": prompt, "head": head_parameters(facts, num_outputs)}

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from core.backbones.load import Backbone
-from core.methods._config import ParameterGroup
+from core.methods._config import Axis, ParameterGroup
 from core.methods._layout import prompt_free
 from core.methods._module import BackboneInputs, PromptMethod, SelectorNoise, TokenBatch
 from core.methods._selector import empty_linear
@@ -62,6 +62,10 @@ class PTuningV2(PromptMethod):
     def parameter_groups(self) -> Mapping[ParameterGroup, list[nn.Parameter]]:
         """The table, and the projection when there is one."""
         return {"prompt": list(self.parameters())}
+
+    def axes(self) -> Mapping[Axis, list[str]]:
+        """Everything that makes keys and values: the table, and the projection with it."""
+        return {"vectors": [name for name, _ in self.named_parameters()]}
 
 
 def _linear(inputs: int, outputs: int, draw: torch.Generator) -> nn.Linear:

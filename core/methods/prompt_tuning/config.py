@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from typing_extensions import override
 
 from core.methods._config import (
+    Axis,
     BackboneFacts,
     LearningRates,
     ParameterGroup,
@@ -26,6 +27,7 @@ class Config(SoftPromptConfig):
         Search("learning_rates.prompt", (3e-3, 1e-2, 3e-2, 1e-1), "a decade around the default"),
         Search("learning_rates.head", (3e-3, 1e-2), "as for the linear probe"),
     )
+    AXES: ClassVar[frozenset[Axis]] = frozenset({"vectors"})
 
     kind: Literal["prompt_tuning"] = "prompt_tuning"
 
@@ -45,8 +47,8 @@ class Config(SoftPromptConfig):
         )
 
     @override
-    def num_trainable(self, facts: BackboneFacts, num_labels: int) -> dict[ParameterGroup, int]:
+    def num_trainable(self, facts: BackboneFacts, num_outputs: int) -> dict[ParameterGroup, int]:
         return {
             "prompt": self.num_virtual_tokens * facts.hidden,
-            "head": head_parameters(facts, num_labels),
+            "head": head_parameters(facts, num_outputs),
         }

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from core.backbones.load import Backbone
-from core.methods._config import ParameterGroup
+from core.methods._config import Axis, ParameterGroup
 from core.methods._layout import surround
 from core.methods._module import BackboneInputs, PromptMethod, SelectorNoise, TokenBatch
 from core.methods._selector import initial_vectors
@@ -46,6 +46,10 @@ class PromptTuning(PromptMethod):
     def parameter_groups(self) -> Mapping[ParameterGroup, list[nn.Parameter]]:
         """The prompt."""
         return {"prompt": [self.prompt]}
+
+    def axes(self) -> Mapping[Axis, list[str]]:
+        """The prompt is all its vectors."""
+        return {"vectors": ["prompt"]}
 
 
 def build(config: Config, backbone: Backbone, generator: torch.Generator) -> PromptTuning:

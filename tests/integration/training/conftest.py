@@ -9,6 +9,7 @@ import torch
 
 from core.recipe import RunConfig
 from core.training.group import WarmBackbones
+from tests.task_writers import suite_run, write_suite
 from tests.tiny import make_tiny_bert
 from tests.training_tools import run_config, write_task
 
@@ -37,5 +38,18 @@ def warm() -> WarmBackbones:
 def configure(task: Path, tiny: dict[str, str]) -> Callable[..., RunConfig]:
     def make(method: Any, **rest: Any) -> RunConfig:
         return run_config(method, task=task, backbone=tiny, **rest)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_suite(tmp_path_factory.mktemp("suite"))
+
+
+@pytest.fixture
+def on_suite(suite: Path, tiny: dict[str, str]) -> Callable[..., RunConfig]:
+    def make(method: Any, *tasks: Any, **rest: Any) -> RunConfig:
+        return suite_run(suite, method, *tasks, backbone=tiny, **rest)
 
     return make

@@ -38,11 +38,12 @@ def test_a_partner_that_diverges_or_is_cancelled_changes_nothing(
 
     original = run_module.TrainingRun.update
 
-    def update(self: run_module.TrainingRun, loss: float, num_examples: int) -> None:
-        original(self, loss, num_examples)
+    def update(self: run_module.TrainingRun, *rest: Any) -> dict[str, float]:
+        scalars = original(self, *rest)
         if self.run_id == "r1" and self.progress.step == 2:
             with torch.no_grad():
-                self.model.head.weight.fill_(float("inf"))
+                self.model.part().head.weight.fill_(float("inf"))
+        return scalars
 
     recorder = Poisoning()
     with pytest.MonkeyPatch.context() as patch:
@@ -65,17 +66,17 @@ def test_a_partner_that_diverges_or_is_cancelled_changes_nothing(
 def test_a_gradient_that_is_no_number_ends_the_run_before_the_update(
     configure: Callable[..., RunConfig], tmp_path: Path, warm: WarmBackbones
 ) -> None:
-    def poison(self: run_module.TrainingRun, loss: float, num_examples: int) -> None:
-        if self.progress.step == 1:
-            assert self.model.head.bias.grad is not None
-            self.model.head.bias.grad[0] = float("nan")
-            before = self.model.head.weight.detach().clone()
-            try:
-                original(self, loss, num_examples)
-            finally:
-                assert torch.equal(before, self.model.head.weight)
-        else:
-            original(self, loss, num_examples)
+    def poison(self: run_module.TrainingRun, *rest: Any) -> dict[str, float]:
+        if self.progress.step != 1:
+            return original(self, *rest)
+        head = self.model.part().head
+        assert head.bias.grad is not None
+        head.bias.grad[0] = float("nan")
+        before = head.weight.detach().clone()
+        try:
+            return original(self, *rest)
+        finally:
+            assert torch.equal(before, head.weight)
 
     original = run_module.TrainingRun.update
     with pytest.MonkeyPatch.context() as patch:

@@ -21,17 +21,9 @@ from core.training.checkpoint import load_adapter
 from core.training.evaluate import Scoring, evaluate
 from core.training.features import PreparedSplit
 from core.training.group import WarmBackbones
-from tests.training_tools import digest, run_config, train, write_task
+from tests.training_tools import assert_same_as_alone, digest, run_config, train, write_task
 
 DYNAMIC = {"kind": "adap_ins_pos", "feature": "hidden_mean"}
-
-
-def assert_same_as_alone(configs: list[RunConfig], folder: Path, warm: WarmBackbones) -> None:
-    together = train(configs, folder / "together", warm)
-    for index, config in enumerate(configs):
-        alone = train([config], folder / f"alone{index}", warm)
-        assert together.losses[f"r{index}"] == alone.losses["r0"]
-        assert digest(together, f"r{index}") == digest(alone, "r0")
 
 
 def test_two_seeds_and_two_rates_train_together_as_alone(
@@ -115,7 +107,7 @@ def test_the_adapter_folder_alone_repeats_the_predictions(
     config = configure("adap_ins_vec_pos")
     ending = train([config], tmp_path, warm).endings["r0"]
     holder = warm.for_run(config)
-    model = load_adapter(ending.files["adapter"], holder.backbone)
+    model = load_adapter(ending.files["adapter"], holder.backbone).part()
     from_file = pq.read_table(ending.files["predictions"]).to_pylist()
     split = holder.split(read_task(config.task).test, config.training.max_tokens)
     feature = split.feature(holder.backbone)
@@ -131,7 +123,7 @@ def test_each_example_gets_the_scores_that_it_gets_alone(
     config = configure("adap_ins_vec_pos")
     ending = train([config], tmp_path, warm).endings["r0"]
     backbone = warm.for_run(config).backbone
-    model = load_adapter(ending.files["adapter"], backbone)
+    model = load_adapter(ending.files["adapter"], backbone).part()
     tokenizer = TextTokenizer(backbone.folder)
     table = pq.read_table(ending.files["predictions"]).to_pylist()
     expected = [row["probabilities"] for row in table if row["split"] == "test"]

@@ -1,0 +1,81 @@
+"""From queued rows to a group: where a run that starts from another finds its adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.recipe import RunConfig
+from core.reporting import Checkpoint
+from core.states import Outcome
+from core.store import runs, studies
+from core.store.session import Store
+from tests.store_tools import claim, end, recipe, row, start, submit, succeed, worker
+from worker.active import ActiveRun
+from worker.claiming import claim_group
+from worker.protocol import Train, TrainMember, decode_down, encode
+
+
+@pytest.fixture
+def finished(store: Store) -> str:
+    """A succeeded run whose adapter is registered at ``a/adapter``."""
+    submit(store)
+    run = start(store, worker(store))
+    succeed(store, run)
+    return run.id
+
+
+def queue_from(store: Store, source: str) -> str:
+    wanted = recipe()
+    config = wanted.runs()[0].model_copy(update={"init_from": source})
+    with store.write() as session:
+        return studies.create_study(session, wanted, [config]).run_ids[0]
+
+
+def claimed(store: Store, artifacts: Path) -> list[ActiveRun]:
+    return claim_group(store, worker(store, "w2"), 4, artifacts)
+
+
+def test_a_run_is_given_the_adapter_that_it_starts_from(
+    store: Store, finished: str, tmp_path: Path
+) -> None:
+    adapter = tmp_path / "a" / "adapter"
+    adapter.mkdir(parents=True)
+    run_id = queue_from(store, finished)
+    found = claimed(store, tmp_path)
+    assert [run.id for run in found] == [run_id]
+    assert found[0].init_from == adapter
+
+
+@pytest.mark.parametrize("has_row", [True, False])
+def test_a_run_whose_start_is_gone_fails_and_says_so(
+    has_row: bool, store: Store, finished: str, tmp_path: Path
+) -> None:
+    run_id = queue_from(store, finished if has_row else "0" * 32)
+    assert claimed(store, tmp_path) == []
+    ended = row(store, run_id)
+    assert (ended.state, ended.exit_kind) == ("failed", "bad_start")
+    assert "no adapter any more" in ended.exit_detail
+    assert "Start from another run" in ended.exit_detail
+
+
+def test_a_run_that_continues_needs_no_start(store: Store, finished: str, tmp_path: Path) -> None:
+    run_id = queue_from(store, finished)
+    held = claim(store, worker(store))[0]
+    with store.write() as session:
+        assert runs.started(session, held.id, held.fence)
+        point = Checkpoint(3, Path("run/3"), "0" * 64, 10, False)
+        assert runs.register_checkpoint(session, held.id, held.fence, point)
+    end(store, held, Outcome.DRAINED)
+    found = claimed(store, tmp_path)
+    assert [run.id for run in found] == [run_id]
+    assert found[0].resume_from == tmp_path / "run/3"
+    assert found[0].init_from is None
+
+
+def test_the_start_travels_to_the_trainer() -> None:
+    config: RunConfig = recipe().runs()[0]
+    member = TrainMember(run_id="r", config=config, folder="/f", init_from="/a/adapter")
+    order = Train(group_id="g", members=(member,))
+    assert decode_down(encode(order)) == order
