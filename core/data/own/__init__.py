@@ -1,0 +1,1 @@
+"""People's own data: strict reading of CSV, TSV, JSONL and Parquet in a limited process."""
