@@ -1,22 +1,21 @@
-"""The comparison of methods as pages, exports and charts need it."""
+"""The comparison of methods as exports and charts need it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import plotly.graph_objects as go
 from sqlalchemy.orm import Session
 
 from core.metrics import METRICS, TITLES
-from core.metrics.flags import FLAGS
-from core.plots import DRAW, accuracy_parameters, comparison_bars, learning_curve
-from core.states import RunState
-from core.statistics.export import caption
-from core.statistics.paired import PairedDifference, holm, paired_difference, what_n_can_show
-from core.statistics.table import Cell, Column, Row, Table, build_table, column_title
+from core.plots import accuracy_parameters, comparison_bars, learning_curve
+from core.states import RunState, is_ended
+from core.statistics.averages import Average, averages
+from core.statistics.multi_task import Gain, gains
+from core.statistics.parts import JOINT_SIGN, OFFICIAL, PRIMARY, Part, parts_of
+from core.statistics.table import Seed, Table, build_table, column_title, short_title
 from core.store import queries, scalars
 from core.store.query_rows import find_study, study_rows
 from core.store.views import ComparisonRow, RunFilters, StudyRow
@@ -33,9 +32,10 @@ class Question:
     Attributes:
         studies: Ids or short names of studies.
         tasks: Names of tasks.
-        metric: Name in ``core.metrics``.
+        metric: Name in ``core.metrics``, ``primary`` or ``official``.
         split: ``dev`` or ``test``; test only when every study's test is open.
         baseline: Row that the others are compared with.
+        extra: Also show the sets that were only scored at the end (AX-b, AX-g).
     """
 
     studies: tuple[str, ...] = ()
@@ -43,6 +43,7 @@ class Question:
     metric: str = ""
     split: str = ""
     baseline: str = ""
+    extra: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,15 @@ class Comparison:
         all_studies: Studies to choose from: the newest first, older chosen ones after them.
         studies: Chosen ones.
         tasks: Tasks of the chosen studies.
-        metrics: Metrics that their results hold.
+        metrics: What may be shown: metrics that their results hold, ``primary`` and ``official``
+            where these are something else.
         table: Methods × columns.
         baseline: Label of the row that the others are compared with, empty without rows.
+        averages: Averages over tasks, of all tasks whatever the table shows.
+        gains: Joint training against its control, task by task.
+        num_waiting: Runs that have not ended, a count.
+        extra_sets: Sets that were only scored and may be shown.
+        has_extra: The table shows them.
     """
 
     all_studies: tuple[StudyRow, ...]
@@ -64,6 +71,11 @@ class Comparison:
     metrics: tuple[str, ...]
     table: Table
     baseline: str
+    averages: tuple[Average, ...] = ()
+    gains: tuple[Gain, ...] = ()
+    num_waiting: int = 0
+    extra_sets: tuple[str, ...] = ()
+    has_extra: bool = False
 
 
 def compare(session: Session, question: Question) -> Comparison:
@@ -79,14 +91,29 @@ def compare(session: Session, question: Question) -> Comparison:
     if chosen:
         ids = tuple(study.id for study in chosen)
         rows = queries.comparison(session, RunFilters(study_ids=ids))
-    tasks = tuple(dict.fromkeys(row.task for row in rows))
-    kept = [row for row in rows if not question.tasks or row.task in question.tasks]
-    metrics = _metrics(kept)
+    parts = parts_of(rows, extra=True)
+    shown = [p for p in parts if not question.tasks or p.task in question.tasks or p.is_extra]
+    metrics = _metrics(shown)
     metric = question.metric if question.metric in metrics else metrics[0]
-    table = build_table(kept, metric=metric, split=_split(question.split, chosen))
+    split = _split(question.split, chosen)
+    extra_sets = tuple(dict.fromkeys(p.task for p in parts if p.is_extra and split == "test"))
+    has_extra = question.extra and bool(extra_sets)
+    tasks = question.tasks
+    table = build_table(rows, metric=metric, split=split, tasks=tasks, extra=has_extra)
     labels = [row.label for row in table.rows]
-    baseline = question.baseline if question.baseline in labels else _usual_baseline(labels)
-    return Comparison(tuple(known), chosen, tasks, metrics, table, baseline)
+    return Comparison(
+        all_studies=tuple(known),
+        studies=chosen,
+        tasks=tuple(dict.fromkeys(part.task for part in parts if not part.is_extra)),
+        metrics=metrics,
+        table=table,
+        baseline=question.baseline if question.baseline in labels else _usual_baseline(labels),
+        averages=tuple(averages(rows, split)),
+        gains=tuple(gains(rows, metric=metric, split=split, tasks=tasks)),
+        num_waiting=len({p.run.run_id for p in shown if not is_ended(p.run.state)}),
+        extra_sets=extra_sets,
+        has_extra=has_extra,
+    )
 
 
 def _chosen(
@@ -100,9 +127,19 @@ def _chosen(
     return tuple((own or with_results or list(newest))[:1])
 
 
-def _metrics(rows: Sequence[ComparisonRow]) -> tuple[str, ...]:
-    found = {name for row in rows for name in (row.result or {}).get("dev", {})}
-    return tuple(name for name in METRICS if name in found) or ("accuracy",)
+def _metrics(parts: Sequence[Part[ComparisonRow]]) -> tuple[str, ...]:
+    """What a table of these parts may show, the usual first."""
+    trained = [part for part in parts if not part.is_extra and part.metrics]
+    first = {part.metrics[0] for part in trained}
+    found = {name for part in trained for name in part.metrics}
+    names = [name for name in METRICS if name in found]
+    if len(first) > 1:
+        names.insert(0, PRIMARY)
+    elif first:
+        names.sort(key=lambda name: name not in first)
+    if any(part.measured(OFFICIAL) != part.measured(PRIMARY) for part in trained):
+        names.append(OFFICIAL)
+    return tuple(names) or ("accuracy",)
 
 
 def _split(wanted: str, studies: Sequence[StudyRow]) -> str:
@@ -112,119 +149,6 @@ def _split(wanted: str, studies: Sequence[StudyRow]) -> str:
 
 def _usual_baseline(labels: Sequence[str]) -> str:
     return "prompt_tuning" if "prompt_tuning" in labels else next(iter(labels), "")
-
-
-def body(comparison: Comparison) -> dict[str, Any]:
-    """Describe a comparison for the browser; rows of the store stay as they are."""
-    table = comparison.table
-    return {
-        "all_studies": comparison.all_studies,
-        "studies": comparison.studies,
-        "tasks": comparison.tasks,
-        "metrics": [{"name": name, "title": TITLES[name]} for name in comparison.metrics],
-        "metric": table.metric,
-        "split": table.split,
-        "baseline": comparison.baseline,
-        "caption": caption(table),
-        "columns": [
-            {
-                **column._asdict(),
-                "title": column_title(column, table.columns),
-                "majority": table.majority[column],
-                "examples": table.counts[column],
-            }
-            for column in table.columns
-        ],
-        "rows": [_row(row, table.columns) for row in table.rows],
-        "differences": [_differences(comparison, column) for column in table.columns],
-        "warnings": _warnings(comparison),
-        "flags": FLAGS,
-    }
-
-
-def _row(row: Row, columns: Sequence[Column]) -> dict[str, Any]:
-    return {
-        "label": row.label,
-        "method_label": row.method_label,
-        "kind": row.kind,
-        "num_trainable": row.num_trainable,
-        "average": row.average,
-        "average_rank": row.average_rank,
-        "cells": [_cell(row.cells.get(column)) for column in columns],
-    }
-
-
-def _cell(cell: Cell | None) -> dict[str, Any] | None:
-    if cell is None:
-        return None
-    return {
-        **cell.summary._asdict(),
-        "rank": cell.rank,
-        "failures": cell.failures,
-        "ended": cell.ended,
-        "waiting": cell.waiting,
-        "flags": cell.flags,
-        "runs": [
-            {"seed": _seed(seed), "run_id": run_id, "value": cell.values.get(seed)}
-            for seed, run_id in cell.runs.items()
-        ],
-    }
-
-
-def _seed(seed: tuple[int, int]) -> str:
-    return f"data {seed[0]}, init {seed[1]}"
-
-
-def _differences(comparison: Comparison, column: Column) -> dict[str, Any]:
-    """Compare every row with the baseline in one column; p corrected by Holm within it."""
-    rows = {row.label: row.cells[column] for row in comparison.table.rows if column in row.cells}
-    base = rows.pop(comparison.baseline, None)
-    found: dict[str, PairedDifference] = {}
-    if base is not None:
-        found = {label: paired_difference(cell.values, base.values) for label, cell in rows.items()}
-    found = {label: pair for label, pair in found.items() if pair.difference.n}
-    corrected = holm([pair.p for pair in found.values()])
-    sizes = sorted({pair.difference.n for pair in found.values()}, reverse=True)
-    return {
-        "sentence": " ".join(what_n_can_show(n) for n in sizes),
-        "rows": [
-            {
-                "label": label,
-                **pair.difference._asdict(),
-                **pair.interval._asdict(),
-                "p": pair.p,
-                "p_holm": p,
-            }
-            for (label, pair), p in zip(found.items(), corrected, strict=True)
-        ],
-    }
-
-
-def _warnings(comparison: Comparison) -> list[str]:
-    """Say what a reader must know before naming a winner."""
-    table = comparison.table
-    cells = [cell for row in table.rows for cell in row.cells.values()]
-    found = []
-    if any(cell.summary.n == 1 for cell in cells):
-        found.append("Some cells hold a single seed: no winner can be named from them.")
-    if len({cell.summary.n for cell in cells if cell.summary.n}) > 1:
-        found.append("The cells have different numbers of seeds.")
-    if any(cell.waiting for cell in cells):
-        waiting = sum(cell.waiting for cell in cells)
-        found.append(f"{waiting} runs have not ended; their cells will change.")
-    if any(column.is_paper_practice for column in table.columns):
-        found.append(
-            "Paper practice: checkpoints are chosen on the reported split itself, so these numbers "
-            "are too good to be set beside numbers of runs that chose on dev."
-        )
-    protocols = {study.protocol for study in comparison.studies}
-    if protocols == {"fixed"}:
-        found.append("Settings are as written (protocol fixed), not tuned with equal effort.")
-    if len(protocols) > 1:
-        found.append("Tuned and fixed studies stand side by side.")
-    if any("[settings" in row.label for row in table.rows):
-        found.append("Equal methods with different settings stand in rows of their own.")
-    return found
 
 
 def chart(session: Session, comparison: Comparison, name: str, column: int = 0) -> go.Figure:
@@ -251,9 +175,9 @@ def _bar_rows(table: Table) -> list[comparison_bars.Row]:
     return [
         comparison_bars.Row(
             row.label,
-            column_title(column, table.columns),
+            short_title(column, table.columns),
             value,
-            _seed(seed),
+            seed_title(seed),
             table.majority[column],
         )
         for row in table.rows
@@ -275,15 +199,17 @@ def _point_rows(table: Table, number: int) -> list[accuracy_parameters.Row]:
 
 
 def _learning_curves(session: Session, table: Table, column: int) -> go.Figure:
-    name = f"dev/{table.metric}"
-    title = f"dev {TITLES[table.metric]}"
     if not 0 <= column < len(table.columns):
-        return DRAW["learning_curve"](learning_curve.prepare([], y_title=title))
+        return learning_curve.draw(learning_curve.prepare([], y_title=f"dev {table.metric}"))
     chosen = table.columns[column]
+    metric = next(iter(table.measured[chosen]), "accuracy")
+    is_joint = JOINT_SIGN in chosen.trained_on
+    name = f"dev/{chosen.task}/{metric}" if is_joint else f"dev/{metric}"
+    title = f"dev {TITLES[metric]}"
     labels = {
         run_id: row.label
         for row in table.rows
-        if chosen in row.cells
+        if chosen in row.cells and not chosen.is_extra
         for run_id in row.cells[chosen].run_ids
     }
     cursors = dict.fromkeys(list(labels)[:MAX_CURVES], scalars.Cursor())
@@ -297,5 +223,10 @@ def _learning_curves(session: Session, table: Table, column: int) -> go.Figure:
         for run_id, label in labels.items()
         if run_id in pages and name in pages[run_id].curves
     ]
-    majority = table.majority[chosen] if table.metric == "accuracy" else math.nan
+    majority = table.majority[chosen] if metric == "accuracy" else math.nan
     return learning_curve.draw(learning_curve.prepare(rows, y_title=title, majority=majority))
+
+
+def seed_title(seed: Seed) -> str:
+    """Name a pair of seeds."""
+    return f"data {seed[0]}, init {seed[1]}"

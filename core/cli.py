@@ -25,6 +25,10 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Data sets: what is found where.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+export_app = typer.Typer(
+    help="Tables, and answers for SuperGLUE's leaderboard.", no_args_is_help=True
+)
+app.add_typer(export_app, name="export")
 
 Home = Annotated[
     Path | None,
@@ -92,17 +96,25 @@ def run(
 
 @app.command()
 def predict(
-    texts: Annotated[list[str], typer.Argument(help="The text; two for a task with pairs.")],
+    texts: Annotated[
+        list[str], typer.Argument(help="The texts of one input, in the task's order.")
+    ],
     run: Annotated[
         list[str] | None,
         typer.Option(help="Run, for example S3-12; repeatable. Default: the newest study's best."),
     ] = None,
+    task: Annotated[
+        str, typer.Option(help="Task, where a run was trained on several; else found by the run.")
+    ] = "",
     home: Home = None,
 ) -> None:
-    """Classify a text with trained runs and show where each put its prompt."""
+    """Classify what you type with trained runs and show where each put its prompt.
+
+    A task of pairs takes two texts, others more; a wrong number is answered with their names.
+    """
     set_environment(home)
     named = [part for name in run or () for part in ("--run", name)]
-    become("app.ask", *named, "--", *texts)
+    become("app.ask", *named, "--task", task, "--", *texts)
 
 
 @app.command()
@@ -153,20 +165,134 @@ def check(home: Home = None) -> None:
 
 
 @data_app.command("list")
-def data_list(data: Data = None) -> None:
-    """List the tasks with the files found and their counts."""
-    set_environment(None, data)
+def data_list(home: Home = None, data: Data = None) -> None:
+    """List the tasks with the files found and their counts, then the added data sets."""
+    set_environment(home, data)
     raise typer.Exit(importlib.import_module("core.local.report").list_tasks())
 
 
 @data_app.command("check")
 def data_check(
-    task: Annotated[str, typer.Argument(help="Name of a task, or a folder with its files.")],
+    task: Annotated[
+        str, typer.Argument(help="A task, a folder with its files, or a folder with a suite.")
+    ],
+    home: Home = None,
     data: Data = None,
 ) -> None:
-    """Read one task completely and tell its splits, labels and notes."""
-    set_environment(None, data)
-    raise typer.Exit(importlib.import_module("core.local.report").check_task(task))
+    """Read one task completely, or every file of a suite, and compare with the official counts.
+
+    Ends with 1 when a file of a suite cannot be read, 2 when a task cannot.
+    """
+    set_environment(home, data)
+    raise typer.Exit(importlib.import_module("core.local.report").check(task))
+
+
+@data_app.command("fetch")
+def data_fetch(
+    task: Annotated[str, typer.Argument(help="Name of an official task, for example rte.")],
+    repository: Annotated[
+        str, typer.Option("--from", help="Another repository of the Hub, or a folder with one.")
+    ] = "",
+    home: Home = None,
+) -> None:
+    """Fetch an official task from the Hub; it is found by its name afterwards."""
+    set_environment(home)
+    raise typer.Exit(importlib.import_module("core.local.report").fetch_task(task, repository))
+
+
+@data_app.command("add")
+def data_add(
+    file: Annotated[Path, typer.Argument(help="CSV, TSV, JSONL or Parquet.")],
+    name: Annotated[str, typer.Option(help="Name of the data set in recipes.")],
+    text: Annotated[
+        list[str] | None, typer.Option(help="Column of the text; give it twice for pairs.")
+    ] = None,
+    label: Annotated[str, typer.Option(help="Column of the label.")] = "",
+    split: Annotated[str, typer.Option(help="Column that says train, dev or test.")] = "",
+    group: Annotated[str, typer.Option(help="Rows with equal values stay in one split.")] = "",
+    test: Annotated[Path | None, typer.Option(help="File of the test rows.")] = None,
+    dev: Annotated[Path | None, typer.Option(help="File of the dev rows.")] = None,
+    title: Annotated[str, typer.Option(help="Name for people; default: the name.")] = "",
+    encoding: Annotated[str, typer.Option(help="Default: UTF-8, or the byte order mark.")] = "",
+    delimiter: Annotated[str, typer.Option(help="Default: found by content.")] = "",
+    no_quotes: Annotated[
+        bool, typer.Option("--no-quotes", help="Double quotes are ordinary characters.")
+    ] = False,
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="Leave out rows without a text or label.")
+    ] = False,
+    home: Home = None,
+) -> None:
+    """Add a file of your own as a data set; columns that are not named are guessed where clear."""
+    set_environment(home)
+    own_data = importlib.import_module("core.local.own_data")
+    files = {"train": file, **({"dev": dev} if dev else {}), **({"test": test} if test else {})}
+    request = own_data.Request(
+        name=name,
+        files=files,
+        texts=tuple(text or ()),
+        label=label,
+        split=split,
+        group=group,
+        title=title,
+        encoding=encoding,
+        delimiter=delimiter,
+        quotes=not no_quotes,
+        drop_missing=drop_missing,
+    )
+    raise typer.Exit(own_data.add(request))
+
+
+@data_app.command("remove")
+def data_remove(
+    name: Annotated[str, typer.Argument(help="Name of an added data set.")],
+    version: Annotated[str, typer.Argument(help="Its version, 16 hexadecimal digits.")],
+    home: Home = None,
+) -> None:
+    """Delete a version of an added data set that no run uses."""
+    set_environment(home)
+    raise typer.Exit(importlib.import_module("core.local.own_data").remove(name, version))
+
+
+class AnsweredSplit(StrEnum):
+    """Which inputs are answered."""
+
+    LEADERBOARD = "leaderboard"
+    TEST = "test"
+
+
+@export_app.command("table")
+def export_table(
+    studies: Annotated[list[str], typer.Argument(help="Studies, for example S3.")],
+    out: Annotated[Path, typer.Option(help="File to write: .csv, .md or .tex.")],
+    metric: Annotated[str, typer.Option(help="A metric, primary or official.")] = "",
+    split: Annotated[str, typer.Option(help="dev or test.")] = "",
+    home: Home = None,
+) -> None:
+    """Write the comparison of methods as a file."""
+    set_environment(home)
+    become(
+        "app.export", "table", "--metric", metric, "--split", split, "--out", str(out), "--",
+        *studies,
+    )  # fmt: skip
+
+
+@export_app.command("leaderboard")
+def export_leaderboard(
+    reference: Annotated[
+        str, typer.Argument(help="A study (S3: the best run on dev of each task) or a run (S3-12).")
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for one file a task.")],
+    split: Annotated[
+        AnsweredSplit,
+        typer.Option(help="leaderboard: the official test inputs; test: the validation file."),
+    ] = AnsweredSplit.LEADERBOARD,
+    home: Home = None,
+    data: Data = None,
+) -> None:
+    """Write a run's answers in the form that SuperGLUE's leaderboard takes."""
+    set_environment(home, data)
+    become("app.export", "leaderboard", "--split", split.value, "--out", str(out), "--", reference)
 
 
 @app.command("test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -10,14 +10,15 @@ from app import comparison
 from app.api._figure import figure_response
 from app.api._parts import StoreOf, as_json
 from app.comparison import CHARTS, Comparison, Question
-from core.statistics.export import to_csv, to_latex, to_markdown
+from app.comparison_body import body
+from core.statistics.export import FORMATS
 from core.store.session import Store
 
 router = APIRouter(tags=["compare"])
-EXPORTS = {
-    "csv": (to_csv, "text/csv; charset=utf-8"),
-    "md": (to_markdown, "text/markdown; charset=utf-8"),
-    "tex": (to_latex, "text/plain; charset=utf-8"),
+MEDIA_TYPES = {
+    "csv": "text/csv; charset=utf-8",
+    "md": "text/markdown; charset=utf-8",
+    "tex": "text/plain; charset=utf-8",
 }
 Listed = Annotated[str, Query(max_length=4000)]
 Name = Annotated[str, Query(max_length=200)]
@@ -34,8 +35,9 @@ def _question(
     metric: Name = "",
     split: Name = "",
     baseline: Name = "",
+    extra: bool = False,
 ) -> Question:
-    return Question(_parts(study), _parts(task), metric, split, baseline)
+    return Question(_parts(study), _parts(task), metric, split, baseline, extra)
 
 
 Asked = Annotated[Question, Depends(_question)]
@@ -49,7 +51,7 @@ def _answer(store: Store, question: Question) -> Comparison:
 @router.get("/compare")
 def compare(store: StoreOf, question: Asked) -> dict[str, Any]:
     """Table, differences to the baseline, and what to choose from."""
-    content: dict[str, Any] = as_json(comparison.body(_answer(store, question)))
+    content: dict[str, Any] = as_json(body(_answer(store, question)))
     return content
 
 
@@ -66,12 +68,10 @@ def chart(store: StoreOf, question: Asked, name: str, column: Place = 0) -> Resp
 @router.get("/compare.{form}")
 def export(store: StoreOf, question: Asked, form: str) -> Response:
     """The table as ``csv``, ``md`` or ``tex``."""
-    if form not in EXPORTS:
+    if form not in FORMATS:
         raise HTTPException(404, f"There is no compare.{form}; there are csv, md and tex.")
-    write, media_type = EXPORTS[form]
-    table = _answer(store, question).table
     return Response(
-        write(table),
-        media_type=media_type,
+        FORMATS[form](_answer(store, question).table),
+        media_type=MEDIA_TYPES[form],
         headers={"Content-Disposition": f'inline; filename="comparison.{form}"'},
     )

@@ -4,7 +4,7 @@ import {
 } from "./studio.js";
 import { draw } from "./charts.js";
 
-const PARTS = ["study", "task", "metric", "split", "baseline"];
+const PARTS = ["study", "task", "metric", "split", "baseline", "extra"];
 const listed = (name) => (query().get(name) || "").split(",").filter(Boolean);
 const asked = () => {
   const search = new URLSearchParams();
@@ -40,6 +40,7 @@ function controls(data) {
       <label>Metric <select data-choice="metric">${data.metrics.map(({ name, title }) => option(name, title, name === data.metric))}</select></label>
       <label>Split <select data-choice="split">${isOpen ? [option("", "test", data.split === "test"), option("dev", "dev", data.split === "dev")] : option("", "dev (test is sealed)", true)}</select></label>
       <label>Compared with <select data-choice="baseline">${data.rows.map(({ label }) => option(label, label, label === data.baseline))}</select></label>
+      ${data.extra_sets.length > 0 && html`<label>Diagnostics <select data-choice="extra">${[option("", "not shown", !data.has_extra), option("1", data.extra_sets.join(" and "), data.has_extra)]}</select></label>`}
     </div></section>`;
 }
 
@@ -79,10 +80,19 @@ function runsOf(data, open) {
     <ul>${cell.runs.map(({ run_id, seed, value }) => html`<li><a href="/run?run=${run_id}">${seed}</a> <span class="num">${value === null ? "no result" : percent(value)}</span></li>`)}</ul></div>`;
 }
 
+const SELECTION_NOTES = {
+  paper_practice: "Checkpoints are chosen on the reported split itself",
+  fold: "Trained without one fold of train, which chose the checkpoint",
+  refit: "Settings were chosen over five folds, then trained on all of train; the last checkpoint is kept",
+};
+
 function columnHead(column, { columns }) {
   const isOne = new Set(columns.map(({ backbone }) => backbone)).size < 2;
-  const practice = column.selection === "paper_practice" && html` <span class="chip chip-warn" title="Checkpoints are chosen on the reported split itself">paper practice</span>`;
-  return html`${column.task}${practice}<small>${column.regime}</small>${isOne ? "" : html`<small>${column.backbone}</small>`}
+  const isOneMeasure = new Set(columns.map(({ measure }) => measure).filter(Boolean)).size < 2;
+  const selection = column.selection !== "dev" && html` <span class="chip chip-warn" title="${SELECTION_NOTES[column.selection]}">${column.selection_title}</span>`;
+  const joint = column.is_joint && html` <span class="chip" title="One run trained on ${column.trained_on.replaceAll("+", ", ")}">joint</span>`;
+  return html`${column.task}${joint}${selection}<small>${column.is_extra ? `scored by runs of ${column.trained_on || column.task}` : column.regime}</small>${isOne ? "" : html`<small>${column.backbone}</small>`}
+    ${!isOneMeasure && column.measure && html`<small>${column.measure}</small>`}
     ${column.examples > 0 && html`<small>${column.examples.toLocaleString("en")} examples</small>`}`;
 }
 
@@ -99,10 +109,44 @@ function table(data) {
       <a class="btn btn-small" href="/api/compare.csv?${asked()}" download="comparison.csv">Download</a></div></div>
     <div class="table-scroll" tabindex="0" role="region" aria-label="Comparison table"><table class="table comparison"><thead><tr><th scope="col">Method</th>
       ${data.columns.map((column) => html`<th scope="col" class="num" title="${column.task}, ${column.regime}, ${column.backbone}">${columnHead(column, data)}</th>`)}
-      ${average && html`<th scope="col" class="num">average</th>`}</tr></thead>
+      ${average && html`<th scope="col" class="num" title="Mean of the tasks in this table">average</th>`}</tr></thead>
       <tbody>${rows}<tr class="majority" data-key="majority"><th scope="row">majority class</th>${data.columns.map((column) => html`<td class="num">${percent(column.majority)}</td>`)}${average && html`<td></td>`}</tr></tbody></table></div>
     ${open && runsOf(data, open)}
     <p class="muted small">${data.caption} Best <strong>bold</strong>, second <u>underlined</u>, among cells with at least two seeds. A run counts as failed when it ended with an error or is flagged collapsed, unfitted or at chance; it stays in the mean.</p></section>`;
+}
+
+/* ---- joint training, averages ---- */
+
+const meanOf = ({ mean, std, n }) =>
+  n ? html`${percent(mean)}${n > 1 && html`<span class="spread"> ± ${percent(std)}</span>`}` : html`<span class="muted">–</span>`;
+const interval = ({ low, high }) => (typeof low === "number" ? `${signed(low)} … ${signed(high)}` : "–");
+
+function jointGains(data) {
+  if (!data.gains.length) return "";
+  const isOne = new Set(data.gains.map(({ study }) => study)).size < 2;
+  const hasControl = data.gains.some(({ control }) => control.n);
+  return html`<section class="card" data-key="gains"><h2>Joint training, task by task</h2>
+    <p class="muted small">In points, paired by seed: joint minus the same task trained alone with as many updates as it got jointly; mean and 95 % interval (Student).${!hasControl && html` <strong>No control has a result here</strong>, so nothing can be said about what joint training adds.`}</p>
+    <div class="table-scroll plain" tabindex="0" role="region" aria-label="Joint training and its control"><table class="table compact"><thead><tr><th>Method</th><th>Task</th><th class="num">Joint</th><th class="num">Control</th><th class="num">Difference</th><th class="num">95 % interval</th><th class="num">Pairs</th><th class="num">p</th></tr></thead>
+      <tbody>${data.gains.map((gain) => html`<tr><th scope="row">${swatch(gain.method_label)}${gain.label}</th><td title="${gain.title}">${gain.task}${!isOne && html` <small class="muted">${gain.study}</small>`}</td><td class="num">${meanOf(gain.joint)}</td><td class="num">${meanOf(gain.control)}</td>
+        <td class="num">${signed(gain.mean)}</td><td class="num">${interval(gain)}</td><td class="num">${gain.n}</td><td class="num">${pValue(gain.p)}</td></tr>`)}</tbody></table></div></section>`;
+}
+
+/* Of one setting: a line a method, or one line for all where none has a number for the same reason. */
+function averageOf(rows, setting) {
+  const own = rows.filter((row) => row.setting === setting);
+  if (own.every(({ n, reason }) => !n && reason === own[0].reason))
+    return html`<p class="small table-note"><strong>${setting}</strong>: no number, ${own[0].reason}.</p>`;
+  const hasRemark = own.some(({ reason }) => reason);
+  return html`<p class="small table-note"><strong>${setting}</strong></p><div class="table-scroll plain"><table class="table compact"><thead><tr><th>Method</th><th class="num">Average</th><th class="num">Seeds</th>${hasRemark && html`<th>Remark</th>`}</tr></thead>
+    <tbody>${own.map((row) => html`<tr><th scope="row">${swatch(row.method_label)}${row.label}</th><td class="num">${meanOf(row)}</td><td class="num">${row.n || "–"}</td>${hasRemark && html`<td class="muted small">${row.reason}</td>`}</tr>`)}</tbody></table></div>`;
+}
+
+function averagesOf(data) {
+  if (!data.averages.length) return "";
+  return html`<section class="card" data-key="averages"><h2>Averages over tasks</h2>
+    ${data.averages.map(({ title, note, rows }) => html`<h3>${title}, ${data.split}</h3><p class="muted small">This is ${note}. All of its tasks or no number.</p>
+      ${[...new Set(rows.map(({ setting }) => setting))].map((setting) => averageOf(rows, setting))}`)}</section>`;
 }
 
 /* ---- differences ---- */
@@ -110,12 +154,14 @@ function table(data) {
 function differences(data) {
   const found = data.columns.map((column, c) => ({ column, part: data.differences[c] })).filter(({ part }) => part.rows.length);
   if (!found.length) return "";
+  const isOne = new Set(found.map(({ part }) => part.sentence)).size < 2;
+  const canShow = (sentence) => html`<p class="small table-note"><strong>What this can show.</strong> ${sentence}</p>`;
   return html`<section class="card" data-key="differences"><h2>Differences from ${data.baseline}</h2>
     <p class="muted small">In points, paired by seed: mean, 95 % interval (Student), exact sign-flip p, and p corrected for the number of methods (Holm).</p>
     ${found.map(({ column, part }) => html`<h3>${column.title}</h3><div class="table-scroll plain" tabindex="0" role="region" aria-label="Differences on ${column.title}"><table class="table compact"><thead><tr><th>Method</th><th class="num">Difference</th><th class="num">95 % interval</th><th class="num">Pairs</th><th class="num">p</th><th class="num">p (Holm)</th></tr></thead>
       <tbody>${part.rows.map((row) => html`<tr><th scope="row">${swatch(row.label)}${row.label}</th><td class="num">${signed(row.mean)}</td>
-        <td class="num">${typeof row.low === "number" ? `${signed(row.low)} … ${signed(row.high)}` : "–"}</td><td class="num">${row.n}</td><td class="num">${pValue(row.p)}</td><td class="num">${pValue(row.p_holm)}</td></tr>`)}</tbody></table></div>
-      <p class="small table-note"><strong>What this can show.</strong> ${part.sentence}</p>`)}</section>`;
+        <td class="num">${interval(row)}</td><td class="num">${row.n}</td><td class="num">${pValue(row.p)}</td><td class="num">${pValue(row.p_holm)}</td></tr>`)}</tbody></table></div>
+      ${!isOne && canShow(part.sentence)}`)}${isOne && canShow(found[0].part.sentence)}</section>`;
 }
 
 /* ---- page ---- */
@@ -133,6 +179,7 @@ function page(data) {
   return html`<div class="stack">${controls(data)}${sealed(data)}
     ${data.warnings.length > 0 && html`<div class="notice notice-warn" data-key="warnings"><ul>${data.warnings.map((text) => html`<li>${text}</li>`)}</ul></div>`}
     ${table(data)}
+    ${jointGains(data)}${averagesOf(data)}
     ${chartCard("comparison_bars", "Means and seeds", "Bars are means, marks are single seeds, the dotted line is the majority class.")}
     <div class="grid-2 even" data-key="pair">
       ${chartCard("learning_curve", "Learning curves", "Mean ± standard deviation over seeds.", columns)}

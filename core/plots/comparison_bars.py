@@ -86,10 +86,12 @@ def draw(info: Info) -> go.Figure:
         offset = (place + 0.5) * width - GROUP_WIDTH / 2
         _add_method(chart, info, label, offset, 0.86 * width)
     _add_majority(chart, info)
-    chart.update_layout(bargap=0, barmode="overlay")
+    # Above the bars: names of many columns are written aslant and would run into it below them.
+    above = {"y": 1.02, "yanchor": "bottom"}
+    chart.update_layout(bargap=0, barmode="overlay", legend=above)
     chart.update_xaxes(
         tickvals=list(range(len(info.columns))),
-        ticktext=[escape(column) for column in info.columns],
+        ticktext=[escape(column).replace(", ", "<br>") for column in info.columns],
         range=[-0.5, len(info.columns) - 0.5],
         showgrid=False,
     )

@@ -5,10 +5,29 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Callable, Mapping
 
 from core.metrics import TITLES
 from core.statistics.intervals import Summary
-from core.statistics.table import Cell, Column, Row, Table, column_title
+from core.statistics.parts import measure_title
+from core.statistics.table import (
+    SELECTION_TITLES,
+    Cell,
+    Column,
+    Row,
+    Table,
+    column_title,
+)
+
+CHOSEN_ON = {
+    "dev": "checkpoints are chosen on dev",
+    "paper_practice": "paper practice: trained on all of train, checkpoints are chosen on the "
+    "reported split itself",
+    "fold": "checkpoints are chosen on one fold of train",
+    "refit": "settings are chosen by the mean over five folds of train, then trained on all of "
+    "train without dev, and the last checkpoint is kept",
+}
+"""What a number's checkpoint was chosen on, by ``Column.selection``."""
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 LATEX_SIGNS = {
@@ -26,8 +45,9 @@ LATEX_SIGNS = {
     "±": r"$\pm$",
 }
 CSV_HEAD = (
-    "method", "task", "backbone", "regime", "selection", "metric", "split", "mean", "std", "n",
-    "failures", "ended", "flags", "majority", "examples", "trainable_parameters", "runs",
+    "method", "task", "backbone", "regime", "selection", "trained_on", "metric", "split", "mean",
+    "std", "n", "failures", "ended", "flags", "majority", "examples", "trainable_parameters",
+    "runs",
 )  # fmt: skip
 
 
@@ -39,7 +59,9 @@ def to_csv(table: Table) -> str:
     for row in table.rows:
         for column, cell in row.cells.items():
             flags = "; ".join(f"{name} {count}" for name, count in cell.flags.items())
-            names = [row.label, *column, table.metric, table.split]
+            measure = measure_title(table.measured[column]) or table.metric
+            names = [row.label, *column[:4], column.trained_on or column.task]
+            names += [measure, table.split]
             writer.writerow(
                 [
                     *map(harmless, names),
@@ -101,22 +123,35 @@ def caption(table: Table) -> str:
     seeds = "no run" if not counts else f"n = {counts[0]}"
     if len(counts) > 1:
         seeds = f"n = {counts[0]} to {counts[-1]}"
-    name = TITLES.get(table.metric, table.metric)
+    name = _measure(table)
     return (
         f"{name[:1].upper()}{name[1:]} on {table.split} in percent, "
         f"mean ± standard deviation over {seeds} runs; {_chosen_on(table)}."
     )
 
 
+def _measure(table: Table) -> str:
+    """Name the metric, and where tasks show different ones the metric of each."""
+    tasks: dict[str, list[str]] = {}
+    for column in table.columns:
+        if measure := measure_title(table.measured[column]):
+            tasks.setdefault(measure, []).append(column.task)
+    if len(tasks) == 1:
+        return next(iter(tasks))
+    said = [f"{measure}: {', '.join(dict.fromkeys(names))}" for measure, names in tasks.items()]
+    title = TITLES.get(table.metric, table.metric)
+    return f"{title} ({'; '.join(said)})" if said else title
+
+
 def _chosen_on(table: Table) -> str:
     """Say what checkpoints are chosen on, which decides what a number is worth."""
-    practices = {column.is_paper_practice for column in table.columns}
-    paper = "trained on all of train, checkpoints are chosen on the reported split itself"
-    if practices == {True}:
-        return f"paper practice: {paper}"
-    if True in practices:
-        return f"checkpoints are chosen on dev; in columns with paper practice: {paper}"
-    return "checkpoints are chosen on dev"
+    found = [name for name in CHOSEN_ON if name in {c.selection for c in table.columns}]
+    if len(found) < 2:
+        return CHOSEN_ON[found[0] if found else "dev"]
+    said = [f"in columns with {SELECTION_TITLES[name]}: {CHOSEN_ON[name]}" for name in found]
+    if found[0] == "dev":
+        said[0] = CHOSEN_ON["dev"]
+    return "; ".join(said)
 
 
 def harmless(text: str) -> str:
@@ -172,3 +207,7 @@ def _bar(cells: list[str]) -> str:
 
 def _ampersands(cells: list[str]) -> str:
     return rf"{' & '.join(cells)} \\"
+
+
+FORMATS: Mapping[str, Callable[[Table], str]] = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
+"""Writers by the ending of a file's name."""

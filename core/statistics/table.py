@@ -4,94 +4,68 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from core.states import RunState
 from core.statistics.intervals import Summary, mean_std
+from core.statistics.parts import (
+    JOINT_SIGN,
+    Part,
+    RunRow,
+    parts_of,
+    trainable_of,
+)
 
 FAILURE_FLAGS = frozenset({"collapsed", "unfitted", "at chance"})
 PAPER_PRACTICE = "paper_practice"
+SELECTION_TITLES = {
+    "dev": "chosen on dev",
+    PAPER_PRACTICE: "paper practice",
+    "fold": "one fold as dev",
+    "refit": "refit on all of train",
+}
+"""What checkpoints were chosen on, in a few words."""
+
 LEAST_SEEDS_TO_RANK = 2
 Seed = tuple[int, int]
-
-
-class RunRow(Protocol):
-    """What a table needs to know about a run."""
-
-    @property
-    def run_id(self) -> str:
-        """Identifier."""
-
-    @property
-    def task(self) -> str:
-        """Name of the task."""
-
-    @property
-    def backbone(self) -> str:
-        """Name of the backbone."""
-
-    @property
-    def regime(self) -> str:
-        """Label of the regime."""
-
-    @property
-    def method_label(self) -> str:
-        """Label of the method."""
-
-    @property
-    def method_kind(self) -> str:
-        """Kind of the method."""
-
-    @property
-    def config_hash(self) -> str:
-        """Digest of everything but the seeds."""
-
-    @property
-    def data_seed(self) -> int:
-        """Seed of the draw and order of examples."""
-
-    @property
-    def init_seed(self) -> int:
-        """Seed of initial weights and noise."""
-
-    @property
-    def role(self) -> str:
-        """``final`` or ``trial``."""
-
-    @property
-    def state(self) -> str:
-        """State of the run."""
-
-    @property
-    def result(self) -> Mapping[str, Any] | None:
-        """Numbers of a succeeded run."""
-
-    @property
-    def num_trainable(self) -> Mapping[str, int] | int | None:
-        """Trainable parameters."""
-
-    @property
-    def selection(self) -> str:
-        """What its checkpoint was chosen on, ``dev`` or ``paper_practice``."""
 
 
 class Column(NamedTuple):
     """One question: a task on a backbone in a regime.
 
-    Runs whose checkpoints were chosen on the reported split stand in columns of their own: they
-    had another training split and saw what they are measured by.
+    Runs whose checkpoints were chosen in different ways stand in columns of their own: they had
+    different training splits.
+
+    Attributes:
+        task: Name of the task, or of a set that is only scored.
+        backbone: Name of the backbone.
+        regime: Label of the regime.
+        selection: What checkpoints were chosen on.
+        trained_on: Tasks that the runs were trained on, ``cb+rte`` when joint; empty: the task.
     """
 
     task: str
     backbone: str
     regime: str
     selection: str = "dev"
+    trained_on: str = ""
 
     @property
     def is_paper_practice(self) -> bool:
         """Tell whether checkpoints were chosen on the reported split itself."""
         return self.selection == PAPER_PRACTICE
+
+    @property
+    def is_extra(self) -> bool:
+        """Tell whether nothing was trained or chosen on the task."""
+        return bool(self.trained_on) and self.task not in self.trained_on.split(JOINT_SIGN)
+
+    @property
+    def setting(self) -> tuple[str, str, str, str]:
+        """What columns of one average share: backbone, regime, selection, and partners if any."""
+        partners = self.trained_on if JOINT_SIGN in self.trained_on else ""
+        return self.backbone, self.regime, self.selection, partners
 
 
 class Cell(NamedTuple):
@@ -133,8 +107,8 @@ class Row(NamedTuple):
         kind: Method's kind.
         num_trainable: Trainable parameters, the mean over the row's runs, NaN when unknown.
         cells: Cell of each column that the method has runs in.
-        average: Mean of the cells' means when the row has every column and all columns have one
-            regime and the row's cells one number of seeds, else NaN.
+        average: Mean of the cells' means when the row has every column, all columns have one
+            regime and show one metric, and the row's cells have one number of seeds, else NaN.
         average_rank: 1 or 2 for the two best averages, else 0.
     """
 
@@ -151,12 +125,14 @@ class Table(NamedTuple):
     """Methods × columns.
 
     Attributes:
-        metric: Name of the metric.
+        metric: Name of the metric, ``primary`` or ``official``.
         split: ``dev`` or ``test``.
-        columns: In the order in which they occur.
+        columns: Together by task, else in the order in which they occur.
         rows: In the order in which the methods occur.
-        majority: Share of the most frequent label of each column's split, NaN when unknown.
+        majority: What guessing gives on each column's split, NaN when unknown or when the column
+            shows something else than accuracy.
         counts: Examples of that split, 0 when unknown.
+        measured: Metrics whose mean each column shows; empty when nothing is known.
     """
 
     metric: str
@@ -165,107 +141,144 @@ class Table(NamedTuple):
     rows: tuple[Row, ...]
     majority: Mapping[Column, float]
     counts: Mapping[Column, int]
+    measured: Mapping[Column, tuple[str, ...]]
 
 
-def build_table(runs: Iterable[RunRow], *, metric: str = "accuracy", split: str = "dev") -> Table:
+def build_table(
+    runs: Iterable[RunRow],
+    *,
+    metric: str = "accuracy",
+    split: str = "dev",
+    tasks: Collection[str] = (),
+    extra: bool = False,
+) -> Table:
     """Group runs to cells; trials are left out, repeated seeds of one config count once.
+
+    A joint run has a cell for each of its tasks.
 
     Args:
         runs: Runs of one or more studies, the order gives the order of rows and columns.
-        metric: Name in ``core.metrics``.
+        metric: Name in ``core.metrics``, ``primary`` or ``official``: see ``Part.measured``.
         split: ``dev`` or ``test``: the part of the results that is read.
+        tasks: Only the columns of these, and of sets scored by their runs; empty: all.
+        extra: Also give columns to sets that are only scored; they have no numbers on dev.
     """
-    final = [run for run in runs if run.role == "final"]
-    columns = tuple(dict.fromkeys(_column(run) for run in final))
-    groups: dict[str, dict[Column, list[RunRow]]] = {}
+    parts = parts_of((run for run in runs if run.role == "final"), tasks=tasks, extra=extra)
+    groups: dict[str, dict[Column, list[Part[RunRow]]]] = {}
+    by_column: dict[Column, list[Part[RunRow]]] = {column: [] for column in _columns(parts)}
     methods: dict[str, tuple[str, str]] = {}
-    for label, run in _with_row_labels(final):
-        groups.setdefault(label, {}).setdefault(_column(run), []).append(run)
-        methods[label] = (run.method_label, run.method_kind)
+    for label, part in _with_row_labels(parts):
+        column = column_of(part)
+        by_column[column].append(part)
+        groups.setdefault(label, {}).setdefault(column, []).append(part)
+        methods[label] = (part.run.method_label, part.run.method_kind)
+    columns = tuple(by_column)
     rows = [
         Row(
             label,
             *methods[label],
-            _mean_trainable([run for members in cells.values() for run in members]),
-            {column: _cell(members, metric, split) for column, members in cells.items()},
+            _mean_trainable([part.run for members in cells.values() for part in members]),
+            {c: _cell(cells[c], metric, split) for c in columns if c in cells},
         )
         for label, cells in groups.items()
     ]
+    measured = {column: _measured(by_column[column], metric) for column in columns}
+    is_share = {column: names == ("accuracy",) for column, names in measured.items()}
     return Table(
         metric,
         split,
         columns,
-        _with_averages(_with_ranks(rows, columns), columns),
-        {column: _majority(final, column, split) for column in columns},
-        {column: _count(final, column, split) for column in columns},
+        _with_averages(_with_ranks(rows, columns), measured),
+        {c: _first(by_column[c], "majority", split) if is_share[c] else math.nan for c in columns},
+        {c: int(_first(by_column[c], "counts", split, 0.0)) for c in columns},
+        measured,
     )
 
 
 def column_title(column: Column, columns: Sequence[Column]) -> str:
-    """Name a column by task and regime, by its backbone where that differs, and paper practice."""
-    parts = [column.task, column.regime]
-    parts += [column.backbone] if len({c.backbone for c in columns}) > 1 else []
-    parts += ["paper practice"] if column.is_paper_practice else []
-    return ", ".join(parts)
+    """Name a column by task and regime, and by what else sets it apart."""
+    return ", ".join([_task_title(column), column.regime, *_apart(column, columns)])
 
 
-def metric_of(run: RunRow, metric: str, split: str) -> float:
-    """Return one number of a succeeded run, NaN when it has none."""
-    part = (run.result or {}).get(split) or {}
-    value = part.get(metric)
-    return float(value) if isinstance(value, int | float) else math.nan
+def short_title(column: Column, columns: Sequence[Column]) -> str:
+    """Name a column by its task and only by what sets it apart, settings in brackets left out."""
+    regimes = {c.regime for c in columns}
+    names = {regime: regime.partition(" (")[0] for regime in regimes}
+    is_clear = len(set(names.values())) == len(regimes)
+    regime = [names[column.regime] if is_clear else column.regime] if len(regimes) > 1 else []
+    return ", ".join([column.task, *regime, *_apart(column, columns)])
 
 
-def trainable_of(run: RunRow) -> float:
-    """Return the trainable parameters of a run, NaN when unknown."""
-    counts = (run.result or {}).get("num_trainable") or run.num_trainable
-    if isinstance(counts, Mapping):
-        return float(sum(counts.values())) if counts else math.nan
-    return float(counts) if counts else math.nan
+def _task_title(column: Column) -> str:
+    return f"{column.task} (trained on {column.trained_on})" if column.is_extra else column.task
 
 
-def _column(run: RunRow) -> Column:
-    return Column(run.task, run.backbone, run.regime, run.selection)
+def _apart(column: Column, columns: Sequence[Column]) -> list[str]:
+    parts = [column.backbone] if len({c.backbone for c in columns}) > 1 else []
+    joint = {c.trained_on for c in columns if c[:4] == column[:4]}
+    parts += [column.trained_on] if len(joint) > 1 and not column.is_extra else []
+    return parts + ([SELECTION_TITLES[column.selection]] if column.selection != "dev" else [])
 
 
-def _with_row_labels(runs: Sequence[RunRow]) -> list[tuple[str, RunRow]]:
+def column_of(part: Part[RunRow]) -> Column:
+    """Return the column that a run's part in a task stands in."""
+    run = part.run
+    is_alone = run.task == part.task
+    return Column(part.task, run.backbone, run.regime, run.selection, "" if is_alone else run.task)
+
+
+def _columns(parts: Sequence[Part[RunRow]]) -> list[Column]:
+    """Columns of one task stand together, sets that are only scored behind all tasks."""
+    columns = list(dict.fromkeys(column_of(part) for part in parts))
+    places = {task: place for place, task in enumerate(dict.fromkeys(c.task for c in columns))}
+    return sorted(columns, key=lambda column: (column.is_extra, places[column.task]))
+
+
+def _measured(parts: Sequence[Part[RunRow]], metric: str) -> tuple[str, ...]:
+    return next((names for part in parts if (names := part.measured(metric))), ())
+
+
+def _first(parts: Sequence[Part[RunRow]], key: str, split: str, none: float = math.nan) -> float:
+    values = (part.about(key, split) for part in parts)
+    return next((value for value in values if math.isfinite(value)), none)
+
+
+def _with_row_labels(parts: Sequence[Part[RunRow]]) -> list[tuple[str, Part[RunRow]]]:
     """Give configs with equal labels in one column rows of their own: they are not averaged."""
     seen: dict[tuple[str, Column], list[str]] = {}
     labelled = []
-    for run in runs:
-        hashes = seen.setdefault((run.method_label, _column(run)), [])
+    for part in parts:
+        run = part.run
+        hashes = seen.setdefault((run.method_label, column_of(part)), [])
         if run.config_hash not in hashes:
             hashes.append(run.config_hash)
         number = hashes.index(run.config_hash) + 1
         name = run.method_label if number == 1 else f"{run.method_label} [settings {number}]"
-        labelled.append((name, run))
+        labelled.append((name, part))
     return labelled
 
 
-def _cell(members: Sequence[RunRow], metric: str, split: str) -> Cell:
-    by_seed: dict[Seed, RunRow] = {}
-    for run in members:
-        seed = (run.data_seed, run.init_seed)
+def _cell(members: Sequence[Part[RunRow]], metric: str, split: str) -> Cell:
+    by_seed: dict[Seed, Part[RunRow]] = {}
+    for part in members:
+        seed = (part.run.data_seed, part.run.init_seed)
         before = by_seed.get(seed)
-        if before is None or before.state != RunState.SUCCEEDED:
-            by_seed[seed] = run
-    runs = list(by_seed.values())
-    values = {
-        seed: metric_of(run, metric, split)
-        for seed, run in by_seed.items()
-        if math.isfinite(metric_of(run, metric, split))
-    }
-    ended = [run for run in runs if run.state in (RunState.SUCCEEDED, RunState.FAILED)]
-    flags = [set((run.result or {}).get("flags") or ()) for run in ended]
+        if before is None or before.run.state != RunState.SUCCEEDED:
+            by_seed[seed] = part
+    all_values = {seed: part.value(metric, split) for seed, part in by_seed.items()}
+    values = {seed: value for seed, value in all_values.items() if math.isfinite(value)}
+    states = [part.run.state for part in by_seed.values()]
+    ended = [p for p in by_seed.values() if p.run.state in (RunState.SUCCEEDED, RunState.FAILED)]
+    flags = [set(part.result.get("flags") or ()) for part in ended]
     failures = sum(
-        run.state == RunState.FAILED or bool(found & FAILURE_FLAGS)
-        for run, found in zip(ended, flags, strict=True)
+        part.run.state == RunState.FAILED or bool(found & FAILURE_FLAGS)
+        for part, found in zip(ended, flags, strict=True)
     )
-    waiting = len(runs) - len(ended) - sum(run.state == RunState.CANCELLED for run in runs)
+    waiting = len(states) - len(ended) - sum(state == RunState.CANCELLED for state in states)
     return Cell(
         mean_std(values.values()),
         values,
-        {seed: run.run_id for seed, run in by_seed.items()},
+        {seed: part.run.run_id for seed, part in by_seed.items()},
         failures,
         len(ended),
         waiting,
@@ -296,8 +309,10 @@ def _with_ranks(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
     return [row._replace(cells=own) for row, own in zip(rows, cells, strict=True)]
 
 
-def _with_averages(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
-    averages = [_average(row, columns) for row in rows]
+def _with_averages(
+    rows: Sequence[Row], measured: Mapping[Column, tuple[str, ...]]
+) -> tuple[Row, ...]:
+    averages = [_average(row, measured) for row in rows]
     sure = [min((cell.summary.n for cell in row.cells.values()), default=0) for row in rows]
     ranked = [
         average if n >= LEAST_SEEDS_TO_RANK else math.nan
@@ -309,28 +324,18 @@ def _with_averages(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row,
     )
 
 
-def _average(row: Row, columns: Sequence[Column]) -> float:
+def _average(row: Row, measured: Mapping[Column, tuple[str, ...]]) -> float:
     """Average the means of equal questions on different tasks; NaN where that would mislead."""
-    sizes = {cell.summary.n for cell in row.cells.values()}
-    settings = {(column.regime, column.selection) for column in columns}
-    if len(columns) < 2 or len(row.cells) < len(columns) or len(settings) > 1 or len(sizes) > 1:
+    trained = [column for column in measured if not column.is_extra]
+    if len({measured[column] for column in trained if measured[column]}) > 1:
         return math.nan
-    return sum(row.cells[column].summary.mean for column in columns) / len(columns)
+    own = [row.cells[column] for column in trained if column in row.cells]
+    sizes = {cell.summary.n for cell in own}
+    settings = {column.setting for column in trained}
+    if len(trained) < 2 or len(own) < len(trained) or len(settings) > 1 or len(sizes) > 1:
+        return math.nan
+    return sum(cell.summary.mean for cell in own) / len(own)
 
 
 def _mean_trainable(runs: Sequence[RunRow]) -> float:
-    return mean_std(trainable_of(run) for run in runs).mean
-
-
-def _majority(runs: Sequence[RunRow], column: Column, split: str) -> float:
-    values = [
-        (run.result or {}).get("majority", {}).get(split) for run in runs if _column(run) == column
-    ]
-    return next((float(value) for value in values if value is not None), math.nan)
-
-
-def _count(runs: Sequence[RunRow], column: Column, split: str) -> int:
-    values = [
-        (run.result or {}).get("counts", {}).get(split) for run in runs if _column(run) == column
-    ]
-    return next((int(value) for value in values if value is not None), 0)
+    return mean_std(trainable_of(run) for run in {run.run_id: run for run in runs}.values()).mean

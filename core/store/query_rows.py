@@ -14,6 +14,7 @@ from core.errors import NotFound
 from core.states import RunState
 from core.store.models import Run, RunEvent, Study, StudyEvent
 from core.store.views import EventRow, RunFilters, RunRow, StudyRow
+from core.tasks import TASKS
 
 Selection = TypeVar("Selection", bound=Select[*tuple[Any, ...]])
 
@@ -25,6 +26,8 @@ _COPIED = (
     "ended_at",
 )  # fmt: skip
 
+JOINT_MEAN = "joint_mean"
+SEALED = ("test", "extra")
 CLAIM_ORDER = (Run.priority.desc(), Run.created_at, Run.study_id, Run.ordinal)
 
 
@@ -42,16 +45,34 @@ def run_row(row: Row[Any], queue_position: int = 0) -> RunRow:
     """Make one row of a list."""
     result: Mapping[str, Any] = row.result or {}
     copied = {name: getattr(row, name) for name in _COPIED}
+    dev = result.get("dev") or {}
     return RunRow(
         **copied,
         study_number=row.number,
         study_name=row.name,
         is_demo=row.is_demo,
         state=RunState(row.state),
-        dev=result.get("dev") or {},
+        dev=dev,
+        metric=first_metric(row.task, dev),
         flags=tuple(result.get("flags") or ()),
         queue_position=queue_position,
     )
+
+
+def first_metric(task: str, numbers: Mapping[str, float]) -> str:
+    """Name of the number that chooses checkpoints; empty when it is not among the numbers.
+
+    Args:
+        task: A run's task as stored: a name, or several with ``+`` between when joint.
+        numbers: Metrics by name.
+    """
+    if "+" in task:
+        wanted = [JOINT_MEAN]
+    else:
+        # Files of one's own may stand under the name of a known task.
+        declared = TASKS[task].metrics[:1] if task in TASKS else ()
+        wanted = [*declared, "accuracy", *numbers]
+    return next((name for name in wanted if name in numbers), "")
 
 
 def run_rows(session: Session, query: Select[Any]) -> tuple[RunRow, ...]:
@@ -139,10 +160,17 @@ def study_rows(session: Session, found: Sequence[Study]) -> list[StudyRow]:
     ]
 
 
-def selections(session: Session, study_ids: Collection[str]) -> dict[str, str]:
-    """What the checkpoints of studies are chosen on, ``dev`` or ``paper_practice``, by study."""
+def selections(session: Session, study_ids: Collection[str]) -> dict[tuple[str, str], str]:
+    """What checkpoints are chosen on, a ``Selection`` of recipes, by study and role of the run."""
     rows = session.execute(select(Study.id, Study.recipe).where(Study.id.in_(study_ids)))
-    return {row.id: _selection(row.recipe) for row in rows}
+    found = {}
+    for row in rows:
+        chosen = _selection(row.recipe)
+        # Tuning over folds compares trials on one fold each and trains the winner on all of train.
+        is_folded = json.loads(row.recipe).get("tuning", {}).get("folds", 1) > 1
+        found[row.id, "trial"] = "fold" if is_folded else chosen
+        found[row.id, "final"] = "refit" if is_folded else chosen
+    return found
 
 
 def _selection(recipe: str) -> str:
@@ -234,5 +262,16 @@ def _number(slug: str) -> int:
 
 
 def shown_result(result: Mapping[str, Any] | None, *, is_test_open: bool) -> dict[str, Any]:
-    """Numbers of a run, without those of the test split while it is sealed."""
-    return {key: value for key, value in (result or {}).items() if is_test_open or key != "test"}
+    """Numbers of a run, without those of the test split and the extra sets while sealed."""
+    shown = dict(result or {})
+    if is_test_open:
+        return shown
+    parts = shown.pop("tasks", None)
+    for name in SEALED:
+        shown.pop(name, None)
+    if parts:
+        shown["tasks"] = {
+            task: {key: value for key, value in part.items() if key not in SEALED}
+            for task, part in parts.items()
+        }
+    return shown

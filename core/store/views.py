@@ -41,7 +41,8 @@ class RunRow:
 
     Attributes:
         slug: Short name for people, for example ``S3-12``.
-        dev: Numbers on dev at the selected checkpoint, empty before success.
+        dev: Numbers on dev at the selected checkpoint, empty before success and after a refit.
+        metric: Name of the number in ``dev`` that chose the checkpoint; empty when there is none.
         flags: Warnings of a succeeded run.
         queue_position: Runs that come before it, itself included; 0 when not queued or not asked.
         checkpoint_step: Update that a next attempt continues from, 0 for the beginning.
@@ -82,11 +83,17 @@ class RunRow:
     ended_at: datetime | None
     queue_position: int = 0
     checkpoint_step: int = 0
+    metric: str = ""
 
     @property
     def slug(self) -> str:
         """Short name for people, for example ``S3-12``."""
         return f"S{self.study_number}-{self.ordinal}"
+
+    @property
+    def score(self) -> float | None:
+        """The number on dev that chose the checkpoint; None when there is none."""
+        return self.dev.get(self.metric)
 
     @property
     def seconds_left(self) -> float | None:
@@ -298,7 +305,8 @@ class ComparisonRow:
     """One run in a comparison.
 
     Attributes:
-        selection: What checkpoints are chosen on, ``dev`` or ``paper_practice``.
+        selection: What its checkpoint was chosen on: ``dev``, ``paper_practice``, ``fold``,
+            ``refit``.
         result: Numbers of the run, without ``test`` while its study's test is sealed.
     """
 
@@ -328,7 +336,15 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class PlaygroundRun:
-    """A succeeded run that can classify; ``adapter`` is the path as registered."""
+    """A succeeded run that can classify.
+
+    Attributes:
+        task: What it was trained on, a name, or several with ``+`` between when joint.
+        adapter: Path as registered.
+        dev: Numbers on dev at the selected checkpoint.
+        dev_of: The same of each task that it was trained on, by the task's name.
+        metric: Name of the number in ``dev`` that chose the checkpoint; empty when there is none.
+    """
 
     run_id: str
     slug: str
@@ -345,8 +361,10 @@ class PlaygroundRun:
     init_seed: int
     adapter: str
     dev: Mapping[str, float]
+    dev_of: Mapping[str, Mapping[str, float]]
     flags: tuple[str, ...]
     ended_at: datetime | None
+    metric: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ import pytest
 from sqlalchemy import event
 
 from core.states import Outcome, RunState
-from core.store import queries, runs
+from core.store import queries, runs, studies
+from core.store.models import Run
+from core.store.query_rows import first_metric
 from core.store.session import Store
 from core.store.views import RunFilters
 from tests.store_tools import checkpoint, end, recipe, start, submit, succeed, worker
@@ -84,6 +86,67 @@ def test_a_run_page_has_everything(house: Store) -> None:
     assert waiting.row.queue_position == 2
     assert done.artifacts == {"adapter": "a/adapter"}
     assert done.row.state is RunState.SUCCEEDED
+
+
+JOINT = {
+    "dev": {"joint_mean": 0.6},
+    "test": {"joint_mean": 0.5},
+    "flags": [],
+    "tasks": {
+        "cb": {"dev": {"accuracy": 0.7}, "test": {"accuracy": 0.6}, "updates": 40},
+        "rte": {
+            "dev": {"accuracy": 0.5},
+            "test": {"accuracy": 0.4},
+            "extra": {"ax-b": {"matthews": 0.1}},
+            "updates": 60,
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("task", "dev", "metric"),
+    [
+        ("cb", {"accuracy": 0.7, "macro_f1": 0.5}, "accuracy"),
+        ("record", {"record_em": 0.3, "record_f1": 0.4}, "record_f1"),
+        ("reviews", {"macro_f1": 0.5, "accuracy": 0.7}, "accuracy"),
+        # A folder of one's own may bear the name of a known task.
+        ("record", {"accuracy": 0.7}, "accuracy"),
+        ("cb+rte", {"joint_mean": 0.6}, "joint_mean"),
+        ("cb", {}, ""),
+    ],
+)
+def test_the_number_of_a_list_is_the_one_that_chose_the_checkpoint(
+    task: str, dev: dict[str, float], metric: str
+) -> None:
+    assert first_metric(task, dev) == metric
+
+
+def test_a_joint_run_shows_its_mean_and_seals_every_task(house: Store) -> None:
+    wanted = recipe(tasks=["desk", "clauses"], regimes=["multi_task"], name="Joint")
+    first = submit(house, wanted, priority=5).run_ids[0]
+    assert end(house, start(house, worker(house)), Outcome.SUCCEEDED, result=JOINT)
+    with house.write() as session:
+        sealed = queries.run_view(session, first)
+        studies.open_test(session, sealed.study.id)
+        opened = queries.run_view(session, first)
+    assert (sealed.row.task, sealed.row.metric, sealed.row.score) == (
+        "desk+clauses",
+        "joint_mean",
+        0.6,
+    )
+    assert "0.4" not in str(sealed.result)
+    assert sealed.result["tasks"]["rte"] == {"dev": {"accuracy": 0.5}, "updates": 60}
+    assert opened.result == JOINT
+
+
+def test_sets_scored_at_the_end_are_sealed_like_test(house: Store) -> None:
+    (run_id,) = submit(house, recipe(name="Extra"), priority=5).run_ids
+    result = {"dev": {"accuracy": 0.8}, "extra": {"ax-g": {"gender_parity": 0.9}}, "flags": []}
+    with house.write() as session:
+        session.get_one(Run, run_id).result = result
+        view = queries.run_view(session, run_id)
+    assert view.result == {"dev": {"accuracy": 0.8}, "flags": []}
 
 
 def test_the_playground_lists_succeeded_runs(house: Store) -> None:
