@@ -1,4 +1,4 @@
-"""``studio predict``: what trained runs answer to a text, without a browser."""
+"""``studio predict``: what trained runs answer to typed texts, without a browser."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from app import playground
 from app.result_table import percent
+from app.stored_config import read_config
 from core.errors import InputError, StoreError, StudioError
 from core.local.hands import Hands
 from core.local.services import open_home
@@ -29,20 +31,36 @@ ANSWERED, NO_ANSWER, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 LONGEST_WAIT_SECONDS = 90.0
 LOOK_SECONDS = 0.1
 WIDTH_WITHOUT_TERMINAL = 120
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who is asked, and as what they shall read the texts.
+
+    Attributes:
+        names: Name for people of each run, by id.
+        task: Name of the task; empty: the only one that each run knows.
+    """
+
+    names: Mapping[str, str]
+    task: str
+
+
 NO_RUNS = InputError(
     "There is no trained run to ask.", hint="Train some with 'studio up' or 'studio run'."
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Ask runs about a text and print their answers.
+    """Ask runs about one input and print their answers.
 
     Returns:
         0 when each run answered, 1 when one did not, 2 on bad input, 130 when interrupted.
     """
     parser = argparse.ArgumentParser(prog="studio predict", description=__doc__)
     parser.add_argument("--run", action="append", default=[], help="run, for example S3-12")
-    parser.add_argument("texts", nargs="+", help="the text; two for a task with pairs")
+    parser.add_argument("--task", default="", help="task, for runs that were trained on several")
+    parser.add_argument("texts", nargs="+", help="the texts of one input, in the task's order")
     options = parser.parse_args(arguments)
     settings = get_settings()
     configure_logging(settings.log_format)
@@ -52,37 +70,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
         open_home(settings)
         require_head(settings.sqlalchemy_url)
         store = Store(settings.sqlalchemy_url)
-        names = choose_runs(store, settings, options.run)
+        asked = choose_runs(store, settings, options.run, options.task, options.texts)
         with stop_on_signals() as stop:
-            return ask(store, settings, options.texts, names, stop)
+            return ask(store, settings, options.texts, asked, stop)
     except StudioError as error:
         notes.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return BAD_INPUT
 
 
-def choose_runs(store: Store, settings: Settings, wanted: Sequence[str]) -> dict[str, str]:
-    """Return id and name of the runs to ask: the named ones, else the newest study's best.
+def choose_runs(
+    store: Store, settings: Settings, wanted: Sequence[str], task: str, texts: Sequence[str]
+) -> Asked:
+    """Choose whom to ask: the named runs, else the best of the newest study on the task.
 
     Raises:
         NotFound: If there is no such run.
-        InputError: If nothing is trained yet.
+        InputError: If nothing is trained yet, or a run could not read the texts.
+        ConfigError: If a run comes from another version.
     """
-    if wanted:
-        with store.read() as session:
-            rows = [queries.run_view(session, name).row for name in wanted]
-        return {row.id: f"{row.slug} {row.method_label}" for row in rows}
-    tasks = playground.choices(store, settings.data_folders).tasks
-    if not tasks:
-        raise NO_RUNS
-    known = {run.run_id: f"{run.slug} {run.method_label}" for run in tasks[0].runs}
-    return {run_id: known[run_id] for run_id in tasks[0].default_run_ids}
+    if not wanted:
+        tasks = playground.choices(store, settings.data_folders).tasks
+        found = next((one for one in tasks if task in ("", one.name)), None)
+        if found is None:
+            raise _no_runs(task, [one.name for one in tasks])
+        wanted, task = found.default_run_ids, found.name
+    with store.read() as session:
+        views = [queries.run_view(session, name) for name in wanted]
+    for view in views:
+        config = read_config(view.config, view.row.slug)
+        playground.check_input(config, task, texts, settings.data_folders)
+    return Asked({v.row.id: f"{v.row.slug} {v.row.method_label}" for v in views}, task)
+
+
+def _no_runs(task: str, known: Sequence[str]) -> InputError:
+    if not known:
+        return NO_RUNS
+    return InputError(f"No run was trained on '{task}'; there are runs of {', '.join(known)}.")
 
 
 def ask(
     store: Store,
     settings: Settings,
     texts: Sequence[str],
-    names: Mapping[str, str],
+    asked: Asked,
     stop: StopRequest,
 ) -> int:
     """Queue the question, wait for the predictor, and print the answers."""
@@ -91,7 +121,9 @@ def ask(
     try:
         hands.take()
         with store.write() as session:
-            question = predictions.create_prediction(session, texts, list(names))
+            question = predictions.create_prediction(
+                session, texts, list(asked.names), task=asked.task
+            )
         ring_predict(question)
         answers = wait_for_answers(store, question, hands, stop)
     finally:
@@ -101,8 +133,10 @@ def ask(
     out = Console()
     if not out.is_terminal:
         out = Console(width=WIDTH_WITHOUT_TERMINAL)
-    out.print(answers_table(names, answers))
-    complete = set(answers) == set(names) and not any(body["error"] for body in answers.values())
+    out.print(answers_table(asked.names, answers))
+    complete = set(answers) == set(asked.names) and not any(
+        body["error"] for body in answers.values()
+    )
     return ANSWERED if complete else NO_ANSWER
 
 

@@ -3,36 +3,54 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.stored_config import read_config
-from core.data.examples import TaskData
+from core.data.examples import Example, TaskData
 from core.data.tasks import read_task
-from core.errors import ConfigError, DataError
-from core.recipe import RunConfig
+from core.data.typed import typed_input, why_not_typed
+from core.errors import ConfigError, DataError, InputError
+from core.recipe import RunConfig, Selection
+from core.recipe_parts import TaskChoice
+from core.regimes._config import Source
 from core.store import queries
-from core.store.query_rows import configs
+from core.store.query_rows import configs, first_metric
 from core.store.session import Store
 from core.store.views import PlaygroundRun
-from core.tasks import TASKS
+from core.tasks import TASKS, TaskSpec
+from core.texts import check_texts
 
 NUM_EXAMPLES = 6
-MAX_EXAMPLE_CHARACTERS = 600
-EXAMPLES_NOTE = {
-    "dev": "Examples no run was trained on",
-    "paper_practice": "Examples no run was trained on, but some chose their checkpoint on",
-}
+SHORT_EXAMPLE_CHARACTERS = 600
+MOST_OPTIONS = 3
+FEWEST_FOR_OPTIONS = 12
+NEW_TO_ALL = "Examples no run was trained on"
+REPORTED = "Examples of the reported split, which no run was trained on"
+CHOSEN_ON = "Examples no run was trained on, but some chose their checkpoint on"
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ExampleText:
-    """An example that was not trained on: texts of its segments and its right label."""
+    """An example that was not trained on: its texts as a person types them, its right label."""
 
-    segments: tuple[str, ...]
+    texts: tuple[str, ...]
     label: str
+
+
+@dataclass(frozen=True)
+class TypedField:
+    """A text that a person types.
+
+    Attributes:
+        name: Its name in the task's data.
+        options: All values that it has there when they are very few; else empty.
+    """
+
+    name: str
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,17 +60,20 @@ class TaskChoices:
     Attributes:
         name: Name of the task.
         title: Name for people.
-        num_segments: Texts that one input has, 1 or 2.
-        labels: Classes; empty when the files cannot be read now.
+        inputs: Texts that one input has, in order; empty where an input cannot be typed.
+        refusal: Why an input cannot be typed; empty where it can.
+        labels: Classes or choices; empty when the files cannot be read now.
         examples: A few examples that no run was trained on.
         examples_note: What these examples are, for people.
-        runs: Runs that can classify, newest study first.
+        runs: Runs that can classify, newest study first; a joint run stands under each of its
+            tasks, with what it reached there.
         default_run_ids: Best run on dev of each method of the newest study.
     """
 
     name: str
     title: str
-    num_segments: int
+    inputs: tuple[TypedField, ...]
+    refusal: str
     labels: tuple[str, ...]
     examples: tuple[ExampleText, ...]
     examples_note: str
@@ -83,42 +104,106 @@ def choices(store: Store, folders: Sequence[Path]) -> Choices:
     by_task: dict[str, list[PlaygroundRun]] = {}
     for run in runs:
         if run.config_hash in readable:
-            by_task.setdefault(run.task, []).append(run)
+            for task in readable[run.config_hash].trained_tasks:
+                dev = run.dev_of.get(task.name, run.dev)
+                here = replace(run, dev=dev, metric=first_metric(task.name, dev))
+                by_task.setdefault(task.name, []).append(here)
     # Files are read after the database was let go: a large task takes seconds the first time.
-    return Choices(tuple(_task(own, readable, folders) for own in by_task.values()))
+    return Choices(tuple(_task(name, own, readable, folders) for name, own in by_task.items()))
 
 
 def _task(
-    runs: Sequence[PlaygroundRun], configs_by_hash: Mapping[str, RunConfig], folders: Sequence[Path]
+    name: str,
+    runs: Sequence[PlaygroundRun],
+    configs_by_hash: Mapping[str, RunConfig],
+    folders: Sequence[Path],
 ) -> TaskChoices:
-    config = configs_by_hash[runs[0].config_hash]
-    name = config.task.name
-    selections = {configs_by_hash[run.config_hash].selection for run in runs}
-    # With paper practice all of train was trained on, so only the reported split is new to all.
-    selection = "paper_practice" if "paper_practice" in selections else "dev"
-    spec = TASKS.get(name)
+    used = [configs_by_hash[config_hash] for config_hash in {run.config_hash: 0 for run in runs}]
+    choice = next(task for task in used[0].trained_tasks if task.name == name)
+    spec = _declared(choice)
     title = spec.title if spec else name
-    num_segments = len(config.task.text_fields) or (len(spec.segments) if spec else 1)
+    inputs = tuple(map(TypedField, spec.typed_fields if spec else choice.text_fields or ("text",)))
     labels: tuple[str, ...] = ()
     examples: tuple[ExampleText, ...] = ()
+    source, selection, note = _unseen(used)
     try:
-        data = read_task(config.task, tuple(folders), selection=selection)
+        data = read_task(choice, tuple(folders), selection=selection, source=source)
     except DataError as error:
         log.info("no examples of %s: %s", name, error)
     else:
-        title, labels, examples = data.title, data.labels, _examples(data)
-        num_segments = len(data.dev[0].segments) if data.dev else num_segments
+        title, labels, examples = data.title, data.labels, _examples(data, spec)
+        inputs = tuple(
+            TypedField(field, _options(data.dev, place)) for place, field in enumerate(data.inputs)
+        )
     ordered = _in_order(runs)
     return TaskChoices(
         name,
         title,
-        num_segments,
+        inputs,
+        why_not_typed(spec) if spec else "",
         labels,
         examples,
-        EXAMPLES_NOTE[selection],
+        note,
         ordered,
         best_of_each_method(ordered),
     )
+
+
+def _declared(choice: TaskChoice) -> TaskSpec | None:
+    """Return the task's declaration; None for one's own data."""
+    return None if choice.text_fields or choice.dataset else TASKS.get(choice.name)
+
+
+def check_input(
+    config: RunConfig, task: str, texts: Sequence[str], folders: Sequence[Path]
+) -> None:
+    """Refuse texts that a run could not read, before it is asked.
+
+    Where one's own files cannot be read now, only the predictor can tell.
+
+    Args:
+        config: Config of the run.
+        task: Name of one of its tasks; empty: the only one.
+        texts: Typed texts in order.
+        folders: Folders with data.
+
+    Raises:
+        InputError: Naming the expected texts, or the tasks of which one must be named.
+    """
+    known = {choice.name: choice for choice in config.trained_tasks}
+    if task not in known and (task or len(known) > 1):
+        what = f"was not trained on '{task}'" if task else "was trained on several tasks"
+        raise InputError(
+            f"The run {what}; it knows {', '.join(known)}.",
+            hint="Say which one is meant; on a command line with --task.",
+        )
+    choice = known.get(task, config.task)
+    spec = _declared(choice)
+    if spec is not None:
+        typed_input(spec, texts)
+        return
+    try:
+        names = read_task(choice, tuple(folders)).inputs
+    except DataError as error:
+        log.info("inputs of %s are not known: %s", choice.name, error)
+        names = choice.text_fields
+    check_texts(texts, names)
+
+
+def _unseen(used: Sequence[RunConfig]) -> tuple[Source, Selection, str]:
+    """Choose what to take examples from: source, selection, and what to say about them.
+
+    With paper practice, and after a refit, all of train was trained on, so only the reported split
+    is new to all; the same where one source's dev may be in another source's train.
+    """
+    selections = {config.selection for config in used}
+    sources = {config.regime.source for config in used}
+    source = used[0].regime.source
+    if "paper_practice" in selections:
+        return source, "paper_practice", CHOSEN_ON
+    if "refit" in selections or len(sources) > 1:
+        return source, "paper_practice", REPORTED
+    return source, "dev", NEW_TO_ALL
 
 
 def _in_order(runs: Sequence[PlaygroundRun]) -> tuple[PlaygroundRun, ...]:
@@ -129,18 +214,47 @@ def _in_order(runs: Sequence[PlaygroundRun]) -> tuple[PlaygroundRun, ...]:
     )
 
 
-def _examples(data: TaskData) -> tuple[ExampleText, ...]:
-    """Take short examples, each label once before any comes twice."""
+def _examples(data: TaskData, spec: TaskSpec | None) -> tuple[ExampleText, ...]:
+    """Take short examples, each label once before any comes twice.
+
+    Left out is what would read otherwise when typed: a file may mark another of two equal words.
+    """
+    usable = sorted(
+        (example for example in data.dev if example.typed),
+        key=lambda example: max(_length(example), SHORT_EXAMPLE_CHARACTERS),
+    )
     taken: dict[int, int] = {}
     ranked = []
-    for place, example in enumerate(data.dev):
-        if sum(map(len, example.segments)) <= MAX_EXAMPLE_CHARACTERS:
-            taken[example.label] = taken.get(example.label, 0) + 1
-            ranked.append((taken[example.label], place, example))
+    for place, example in enumerate(usable):
+        taken[example.label] = taken.get(example.label, 0) + 1
+        ranked.append((taken[example.label], place, example))
+    ranked.sort(key=lambda item: item[:2])
+    chosen = (example for _, _, example in ranked if _reads_the_same(data, spec, example))
     return tuple(
-        ExampleText(example.segments, data.labels[example.label])
-        for _, _, example in sorted(ranked, key=lambda item: item[:2])[:NUM_EXAMPLES]
+        ExampleText(example.typed, data.labels[example.label])
+        for example, _ in zip(chosen, range(NUM_EXAMPLES), strict=False)
     )
+
+
+def _length(example: Example) -> int:
+    return sum(map(len, example.typed))
+
+
+def _reads_the_same(data: TaskData, spec: TaskSpec | None, example: Example) -> bool:
+    if spec is None:
+        return True
+    try:
+        return typed_input(spec, example.typed, data.template).rows == example.rows
+    except InputError:
+        return False
+
+
+def _options(examples: Iterable[Example], place: int) -> tuple[str, ...]:
+    """Values of a typed text when many examples share very few, for a list to choose from."""
+    values = [example.typed[place] for example in examples if example.typed]
+    found = sorted(set(values))
+    is_list = 1 < len(found) <= MOST_OPTIONS and len(values) >= FEWEST_FOR_OPTIONS
+    return tuple(found) if is_list else ()
 
 
 def best_of_each_method(runs: Sequence[PlaygroundRun]) -> tuple[str, ...]:
@@ -162,4 +276,4 @@ def best_of_each_method(runs: Sequence[PlaygroundRun]) -> tuple[str, ...]:
 
 
 def _dev(run: PlaygroundRun) -> float:
-    return run.dev.get("accuracy", next(iter(run.dev.values()), 0.0))
+    return run.dev.get(run.metric, 0.0)

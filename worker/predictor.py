@@ -42,7 +42,9 @@ class Answerer(Protocol):
     def preload(self, choice: BackboneChoice) -> None:
         """Load a backbone before the first question."""
 
-    def answer(self, texts: Sequence[str], adapters: Mapping[str, Path]) -> list[dict[str, Any]]:
+    def answer(
+        self, texts: Sequence[str], adapters: Mapping[str, Path], task: str
+    ) -> list[dict[str, Any]]:
         """Answer with all adapters, which share a backbone; each body has a ``run_id``."""
 
 
@@ -61,9 +63,13 @@ class TorchAnswerer:
         """Load a backbone before the first question."""
         self._predictor.preload(choice)
 
-    def answer(self, texts: Sequence[str], adapters: Mapping[str, Path]) -> list[dict[str, Any]]:
+    def answer(
+        self, texts: Sequence[str], adapters: Mapping[str, Path], task: str
+    ) -> list[dict[str, Any]]:
         """Answer with all adapters in one batched pass."""
-        references = [self._module.AdapterRef(run_id, path) for run_id, path in adapters.items()]
+        references = [
+            self._module.AdapterRef(run_id, path, task) for run_id, path in adapters.items()
+        ]
         return [asdict(answer) for answer in self._predictor.answer(tuple(texts), references)]
 
 
@@ -184,7 +190,7 @@ class PredictionLoop:
             with self._store.read() as session:
                 if not predictions.is_wanted(session, prediction.id):
                     return ""
-            bodies = answerer.answer(prediction.texts, group)
+            bodies = answerer.answer(prediction.texts, group, prediction.task)
             if not self._store_answers(prediction.id, bodies):
                 return ""
         return ""

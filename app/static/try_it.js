@@ -5,6 +5,7 @@ const LONGEST_IN_ADDRESS = 1500;
 const LONGEST_TEXT = 20000;
 const PATIENCE_MS = 40000;
 const SHOWN_LABELS = 8;
+const MOST_TEXTS = 8;
 const NO_RUNS = "none";
 const FRAME = new Set(["[CLS]", "[SEP]", "[PAD]", "<s>", "</s>", "<pad>"]);
 const UNKNOWN = new Set(["[UNK]", "<unk>"]);
@@ -13,10 +14,22 @@ const SESSION_KEY = [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n
 
 /* ---- input ---- */
 
+/* A name from a file as people read it: "span1_text" is "Span 1 text". */
+const NAMES = { text1: "First text", text2: "Second text" };
+const named = (name) => NAMES[name] || name.charAt(0).toUpperCase() + name.slice(1).replaceAll("_", " ").replace(/([a-z])(\d)/g, "$1 $2");
+/* A choice is one of the typed texts; a class is what the data call it. */
+const placeOf = (task, label) => task.inputs.findIndex((field) => field.name === label);
+const labelled = (task, label) => (placeOf(task, label) < 0 ? label : named(label));
+/* Texts stand in the address as text, text2, text3 … */
+const textKey = (i) => (i ? `text${i + 1}` : "text");
+const shortened = (text) => (text.length > 48 ? `${text.slice(0, 48)}…` : text);
+/* A joint run stands under each of its tasks; these are the others. */
+const others = (run, task) => run.task.split("+").filter((name) => name !== task.name);
+
 function examples(task) {
   if (!task.examples.length) return "";
   return html`<div class="examples" data-key="examples"><span class="muted small">${task.examples_note}:</span>
-    ${task.examples.map((one, i) => html`<button type="button" class="btn btn-small example" data-example="${i}" title="${one.segments.join(" / ")} → ${one.label}">${one.segments.join(" / ").slice(0, 48)}${one.segments.join(" / ").length > 48 && "…"}</button>`)}</div>`;
+    ${task.examples.map((one, i) => html`<button type="button" class="btn btn-small example" data-example="${i}" title="${one.texts.join(" / ")} → ${one.label}">${shortened(one.texts.join(" / "))}</button>`)}</div>`;
 }
 
 function runPicker(task, chosen) {
@@ -25,15 +38,23 @@ function runPicker(task, chosen) {
     ${studies.map((id) => {
       const runs = task.runs.filter((run) => run.study_id === id);
       return html`<fieldset class="picks"><legend>${runs[0].slug.split("-")[0]} ${runs[0].study_name}</legend>${runs.map((run) => html`<label class="pick"><input type="checkbox" data-run="${run.run_id}"${chosen.includes(run.run_id) && html` checked`}>
-        <span><i class="swatch" style="background:${methodStyle(run.method_label).color}"></i>${run.method_label} <small class="muted">${run.slug} · ${run.regime} · data ${run.data_seed}, init ${run.init_seed} · dev ${percent(run.dev.accuracy)}</small></span></label>`)}</fieldset>`;
+        <span><i class="swatch" style="background:${methodStyle(run.method_label).color}"></i>${run.method_label} <small class="muted">${run.slug} · ${run.regime}${others(run, task).length > 0 && ` with ${others(run, task).join(", ")}`} · data ${run.data_seed}, init ${run.init_seed} · dev ${percent(run.dev[run.metric])}</small></span></label>`)}</fieldset>`;
     })}</details>`;
 }
 
+function box(task, field, i) {
+  const what = field.options.length
+    ? html`<select data-text="${i}">${field.options.map((one) => html`<option>${one}</option>`)}</select>`
+    : html`<textarea data-text="${i}" rows="${task.inputs.length > 1 ? 2 : 3}" maxlength="${LONGEST_TEXT}" placeholder="${i === 0 && "Type here; Enter classifies, Shift+Enter starts a new line"}"></textarea>`;
+  return html`<label class="text-label" data-key="box-${task.name}-${i}">${named(field.name)}${what}</label>`;
+}
+
 function form(data, task, chosen, state) {
-  const area = (i, label) => html`<label class="text-label">${label}<textarea data-text="${i}" rows="${task.num_segments > 1 ? 2 : 3}" maxlength="${LONGEST_TEXT}" placeholder="Type here; Enter classifies, Shift+Enter starts a new line"></textarea></label>`;
+  const picker = data.tasks.length > 1 && html`<label class="inline-label">Task <select data-task>${data.tasks.map((one) => html`<option value="${one.name}"${one.name === task.name && html` selected`}>${one.title}${one.refusal && " (cannot be typed)"}</option>`)}</select></label>`;
+  if (task.refusal) return html`<section class="card try-form" data-key="form" aria-label="Input">${picker}<div class="notice notice-warn"><p>${task.refusal}</p></div></section>`;
   return html`<section class="card try-form" data-key="form" aria-label="Input">
-    ${data.tasks.length > 1 && html`<label class="inline-label">Task <select data-task>${data.tasks.map((one) => html`<option value="${one.name}"${one.name === task.name && html` selected`}>${one.title}</option>`)}</select></label>`}
-    <div class="areas">${area(0, task.num_segments > 1 ? "First text" : "Text")}${task.num_segments > 1 && area(1, "Second text")}</div>
+    ${picker}
+    <div class="areas ${task.inputs.length > 2 ? "many" : ""} ${task.inputs.length === 4 ? "four" : ""}">${task.inputs.map((field, i) => box(task, field, i))}</div>
     ${examples(task)}
     <div class="try-bar"><button type="button" class="btn btn-primary" data-classify>Classify</button>
       <span class="muted small" role="status">${state.note}</span></div>
@@ -46,34 +67,38 @@ function form(data, task, chosen, state) {
 const bar = (share, color) => html`<span class="label-bar"><i style="width:${(100 * share).toFixed(1)}%;background:${color}"></i></span>`;
 
 /* In the task's own order, the same in every card; of many labels the likeliest few. */
-function labels(answer, color) {
+function labels(task, answer, color) {
   const ranked = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
   const likely = new Set(ranked.slice(0, SHOWN_LABELS).map(([label]) => label));
   const shown = Object.entries(answer.probabilities).filter(([label]) => likely.has(label));
   return html`<ul class="label-bars">${shown.map(([label, share]) =>
-    html`<li class="${label === answer.label ? "chosen" : ""}"><span class="label-name" title="${label}">${label}</span>${bar(share, color)}<span class="num">${percent(share)}</span></li>`)}</ul>
+    html`<li class="${label === answer.label ? "chosen" : ""}"><span class="label-name" title="${label}">${labelled(task, label)}</span>${bar(share, color)}<span class="num">${percent(share)}</span></li>`)}</ul>
     ${ranked.length > SHOWN_LABELS && html`<p class="muted small">and ${ranked.length - SHOWN_LABELS} labels below ${percent(ranked[SHOWN_LABELS - 1][1])} %</p>`}`;
 }
 
 /* A word piece that continues a word stands close to it, without the tokenizer's mark. */
-const piece = (token) => token.length > 2 && token.startsWith("##")
-  ? html`<span class="token glued">${token.slice(2)}</span>`
-  : html`<span class="token">${token}</span>`;
+const piece = ({ token, added }) => {
+  const kind = added ? " added" : "";
+  return token.length > 2 && token.startsWith("##")
+    ? html`<span class="token glued${kind}">${token.slice(2)}</span>`
+    : html`<span class="token${kind}">${token}</span>`;
+};
 
-function sentence(answer, color) {
+function sentence(answer, color, choice) {
   const blocks = (from, to) => Array.from({ length: Math.max(0, to - from) }, (_, i) => html`<b class="vector" style="background:${color}" title="prompt vector ${from + i + 1}">p${from + i + 1}</b>`);
   const before = answer.prompt_before, all = before + answer.prompt_after;
   const told = all
     ? `${before} prompt ${before === 1 ? "vector" : "vectors"} before the text, ${answer.prompt_after} after it`
     : "No prompt vectors in the input";
   /* The prompt stands inside the tokenizer's frame: after [CLS] and before the last [SEP]. */
-  const tokens = answer.tokens, framed = tokens.length > 2 && all > 0;
+  const added = answer.added || [];
+  const tokens = answer.tokens.map((token, i) => ({ token, added: added[i] || false })), framed = tokens.length > 2 && all > 0;
   const first = framed ? tokens.slice(0, 1) : [], last = framed ? tokens.slice(-1) : [];
   const text = framed ? tokens.slice(1, -1) : tokens;
-  const words = tokens.filter((token) => !FRAME.has(token));
-  const isUnknown = words.length > 0 && words.every((token) => UNKNOWN.has(token));
+  const words = tokens.filter((one) => !one.added && !FRAME.has(one.token));
+  const isUnknown = words.length > 0 && words.every((one) => UNKNOWN.has(one.token));
   return html`<p class="sentence" aria-label="${told}">${first.map(piece)}${blocks(0, before)}${text.map(piece)}${blocks(before, all)}${last.map(piece)}</p>
-    <p class="muted small">${told}${answer.used_tokens < answer.total_tokens && html` · <strong>first ${answer.used_tokens} of ${answer.total_tokens} tokens used</strong>`}</p>
+    <p class="muted small">${told}${answer.used_tokens < answer.total_tokens && html` · <strong>first ${answer.used_tokens} of ${answer.total_tokens} tokens used</strong>`}${choice && ` · each choice is read by itself; this is ${choice}`}</p>
     ${isUnknown && html`<p class="small"><span class="chip chip-warn">no token of this text is known to the backbone</span></p>`}`;
 }
 
@@ -86,43 +111,50 @@ function strip(title, shares, chosen, color, name) {
     <span class="strip-ends muted small"><span>0</span><span>${shares.length - 1}</span></span></div></div>`;
 }
 
-function card(run, answer, pending) {
+function card(run, task, answer, state) {
   const { color } = methodStyle(run.method_label);
   const head = html`<div class="answer-head"><h3><i class="swatch" style="background:${color}"></i><a href="/run?run=${run.run_id}">${run.method_label}</a></h3>
+    ${others(run, task).length > 0 && html`<span class="chip" title="One run, trained on all these tasks">joint with ${others(run, task).join(", ")}</span>`}
     <span class="muted small" title="Time of the pass that runs on this backbone shared">${run.slug}${answer && !answer.error && html` · ${number(answer.milliseconds, answer.milliseconds < 10 ? 1 : 0)} ms`}</span></div>`;
   const flags = run.flags.length > 0 && html`<p class="small">${run.flags.map((flag) => html`<span class="chip chip-warn">${flag}</span> `)}</p>`;
-  if (!answer) return html`<article class="card answer" data-key="a-${run.run_id}" aria-busy="${pending ? "true" : "false"}">${head}<p class="muted">${pending ? "Thinking …" : "No answer."}</p></article>`;
+  if (!answer) return html`<article class="card answer" data-key="a-${run.run_id}" aria-busy="${state.pending ? "true" : "false"}">${head}<p class="muted">${state.pending ? "Thinking …" : "No answer."}</p></article>`;
   if (answer.error) return html`<article class="card answer" data-key="a-${run.run_id}">${head}<div class="notice notice-bad"><p>${answer.error}</p></div></article>`;
+  const choice = placeOf(task, answer.label);
   const none = run.method_kind === "p_tuning_v2" && html`<p class="muted small">Its keys and values act in every layer and have no place in the text.</p>`;
   return html`<article class="card answer" data-key="a-${run.run_id}">${head}${flags}
-    <p class="answer-label">${answer.label} <span class="muted">${percent(answer.probabilities[answer.label])} %</span></p>
-    ${labels(answer, color)}${sentence(answer, color)}${none}
+    <p class="answer-label">${labelled(task, answer.label)} <span class="muted">${percent(answer.probabilities[answer.label])} %</span></p>
+    ${choice >= 0 && html`<p class="chosen-text">${state.asked[choice]}</p>`}
+    ${labels(task, answer, color)}${sentence(answer, color, choice >= 0 && named(answer.label))}${none}
     ${strip("Probability of each cut (vectors before the text)", answer.cut_probabilities, answer.prompt_before, color, "cut")}
     ${strip("Weight of each prompt in the pool", answer.pool_weights, null, color, "prompt")}</article>`;
 }
 
-function agreement(answers) {
+function agreement(task, answers) {
   const good = answers.filter((answer) => answer && !answer.error);
   if (good.length < 2) return "";
   const votes = new Map();
   for (const { label } of good) votes.set(label, (votes.get(label) || 0) + 1);
   const sorted = [...votes].sort((a, b) => b[1] - a[1]);
-  if (sorted.length === 1) return html`<div class="notice notice-good" data-key="agreement"><p>All ${good.length} runs say <strong>${sorted[0][0]}</strong>.</p></div>`;
-  return html`<div class="notice notice-warn" data-key="agreement"><p>The runs disagree: ${sorted.map(([label, n], i) => html`${i > 0 && ", "}${n} say <strong>${label}</strong>`)}.</p></div>`;
+  if (sorted.length === 1) return html`<div class="notice notice-good" data-key="agreement"><p>All ${good.length} runs say <strong>${labelled(task, sorted[0][0])}</strong>.</p></div>`;
+  return html`<div class="notice notice-warn" data-key="agreement"><p>The runs disagree: ${sorted.map(([label, n], i) => html`${i > 0 && ", "}${n} ${n === 1 ? "says" : "say"} <strong>${labelled(task, label)}</strong>`)}.</p></div>`;
 }
 
 function results(task, chosen, state) {
+  if (task.refusal) return "";
   if (!state.answers && !state.pending) return html`<div class="card empty" data-key="none"><p class="empty-title">No answer yet</p><p>Type a text or pick an example, then Classify.</p></div>`;
   const runs = task.runs.filter((run) => chosen.includes(run.run_id));
   const answers = state.answers || {};
-  return html`<section class="stack" data-key="results" aria-label="Answers" aria-live="polite">${agreement(runs.map((run) => answers[run.run_id]))}
-    <div class="answers">${runs.map((run) => card(run, answers[run.run_id], state.pending))}</div></section>`;
+  const errors = new Set(runs.map((run) => answers[run.run_id]?.error || ""));
+  /* What every run says against the input is said once. */
+  if (runs.length > 1 && errors.size === 1 && !errors.has("")) return html`<div class="notice notice-bad" data-key="refused" role="alert"><p>${[...errors][0]}</p></div>`;
+  return html`<section class="stack" data-key="results" aria-label="Answers" aria-live="polite">${agreement(task, runs.map((run) => answers[run.run_id]))}
+    <div class="answers">${runs.map((run) => card(run, task, answers[run.run_id], state))}</div></section>`;
 }
 
 /* ---- view ---- */
 
 function mountTry(element) {
-  const state = { answers: null, pending: false, note: "", error: null };
+  const state = { answers: null, asked: [], pending: false, note: "", error: null };
   let data = null, asking = 0;
 
   const task = () => data.tasks.find((one) => one.name === query().get("task")) || data.tasks[0];
@@ -137,12 +169,17 @@ function mountTry(element) {
   const forget = () => Object.assign(state, { answers: null, pending: false, note: "", error: null });
 
   function write(texts) {
-    areas().forEach((area, i) => { area.value = texts[i] || ""; });
+    areas().forEach((area, i) => {
+      area.value = texts[i] || "";
+      if (area.selectedIndex === -1) area.selectedIndex = 0;
+    });
   }
+
+  const inAddress = (texts) => Object.fromEntries(Array.from({ length: MOST_TEXTS }, (_, i) => [textKey(i), texts[i] || ""]));
 
   function remember(texts) {
     const fits = texts.join("").length <= LONGEST_IN_ADDRESS;
-    setQuery({ text: fits ? texts[0] : "", text2: fits ? texts[1] || "" : "" });
+    setQuery(inAddress(fits ? texts : []));
   }
 
   async function collect(id, mine, end) {
@@ -170,8 +207,9 @@ function mountTry(element) {
     const texts = areas().map((area) => area.value);
     const mine = ++asking;
     forget();
-    if (texts.some((text) => !text.trim())) {
-      state.error = { message: texts.length > 1 ? "Both texts are needed." : "The text is empty.", hint: "Type a sentence or pick an example." };
+    const missing = task().inputs.filter((_, i) => !texts[i].trim()).map((field) => named(field.name));
+    if (missing.length) {
+      state.error = { message: texts.length > 1 ? `Still empty: ${missing.join(", ")}.` : "The text is empty.", hint: "Type a sentence or pick an example." };
       show();
       return;
     }
@@ -181,11 +219,11 @@ function mountTry(element) {
       return;
     }
     remember(texts);
-    Object.assign(state, { answers: {}, pending: true, note: "Asking …" });
+    Object.assign(state, { answers: {}, asked: texts, pending: true, note: "Asking …" });
     show();
     const began = performance.now();
     try {
-      const { id } = await api("/api/predictions", { method: "POST", body: { texts, run_ids: chosen(), session: SESSION_KEY } });
+      const { id } = await api("/api/predictions", { method: "POST", body: { texts, task: task().name, run_ids: chosen(), session: SESSION_KEY } });
       await collect(id, mine, Date.now() + PATIENCE_MS);
     } catch (error) {
       if (mine === asking) state.error = { message: error.message, hint: error.hint || "" };
@@ -202,7 +240,7 @@ function mountTry(element) {
     if (!button) return;
     if (button.hasAttribute("data-classify")) classify();
     if (button.dataset.example) {
-      write(task().examples[Number(button.dataset.example)].segments);
+      write(task().examples[Number(button.dataset.example)].texts);
       classify();
     }
   });
@@ -215,9 +253,9 @@ function mountTry(element) {
     if (event.target.matches("[data-task]")) {
       asking += 1;
       forget();
-      setQuery({ task: event.target.value, runs: "", text: "", text2: "" });
+      setQuery({ task: event.target.value, runs: "", ...inAddress([]) });
       show();
-      write(task().examples[0]?.segments || []);
+      write(task().examples[0]?.texts || []);
     }
     if (event.target.matches("[data-run]")) {
       const boxes = [...element.querySelectorAll("[data-run]")].filter((one) => one.checked);
@@ -239,9 +277,9 @@ function mountTry(element) {
       return;
     }
     show();
-    const text = query().get("text");
-    write(text ? [text, query().get("text2") || ""] : task().examples[0]?.segments || []);
-    if (areas().every((area) => area.value.trim())) classify();
+    const texts = task().inputs.map((_, i) => query().get(textKey(i)) || "");
+    write(texts.some((text) => text) ? texts : task().examples[0]?.texts || []);
+    if (areas().length && areas().every((area) => area.value.trim())) classify();
   }
 
   start();

@@ -1,9 +1,9 @@
-"""Answer a text with many trained runs at once, on backbones that stay loaded."""
+"""Answer what a person types with many trained runs at once, on backbones that stay loaded."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,15 +13,18 @@ import torch
 from torch import Tensor
 
 from core.backbones.spec import BackboneChoice
+from core.data.examples import Segments
 from core.data.tokens import Encoding, TextTokenizer, length_class
+from core.data.typed import TypedInput, plain_input, typed_input
 from core.errors import InputError, StudioError
 from core.inference.trace import trace
 from core.methods._module import TokenBatch
+from core.tasks import TASKS
 from core.texts import check_texts
-from core.training.checkpoint import AdapterCard, load_adapter, read_card
+from core.training.checkpoint import AdapterCard, TaskCard, load_adapter, read_card
 from core.training.features import text_feature
 from core.training.launch import Rows, launch
-from core.training.model import AdaptedModel
+from core.training.model import AdaptedModel, RunModel
 from core.training.sealed import MANIFEST
 from core.training.warm import Recent, WarmBackbone, WarmBackbones
 
@@ -35,27 +38,33 @@ class AdapterRef:
     Attributes:
         run_id: The run.
         folder: Folder with ``adapter.safetensors`` and ``adapter.json``.
+        task: Name of the task as which it shall read the texts; empty: the only one it knows.
     """
 
     run_id: str
     folder: Path
+    task: str = ""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one run says about a text; or, when ``error`` is filled, why it says nothing.
+    """What one run says about an input; or, when ``error`` is filled, why it says nothing.
+
+    Where choices are scored together each is a row of its own; tokens and prompt are those of the
+    row of the most probable choice.
 
     Attributes:
         run_id: The run.
-        label: Most probable class.
-        probabilities: Probability of each class, in the task's order.
-        tokens: Word pieces that the backbone read, special ones included.
+        label: Most probable class or choice.
+        probabilities: Probability of each class or choice, in the task's order.
+        tokens: Word pieces that the backbone read, special ones and template words included.
+        added: For each token whether it was not typed: a special token or a word of the template.
         prompt_before: Prompt vectors before the text, a count.
         prompt_after: Prompt vectors after the text, a count.
         cut_probabilities: Probability of each cut 0..l, None when nothing chooses it.
         pool_weights: Share of each prompt of the pool, None without a pool.
         used_tokens: Tokens that were used, a count.
-        total_tokens: Tokens that the text has; more than used when it was cut.
+        total_tokens: Tokens that the row has; more than used when it was cut.
         milliseconds: Wall time of the passes that this answer shared with others.
         error: Reason why there is no answer, for people.
     """
@@ -64,6 +73,7 @@ class Answer:
     label: str = ""
     probabilities: dict[str, float] = field(default_factory=dict)
     tokens: list[str] = field(default_factory=list)
+    added: list[bool] = field(default_factory=list)
     prompt_before: int = 0
     prompt_after: int = 0
     cut_probabilities: list[float] | None = None
@@ -79,13 +89,20 @@ class _Job(NamedTuple):
 
     ref: AdapterRef
     card: AdapterCard
+    task: TaskCard
+    typed: TypedInput
     warm: WarmBackbone
 
+    @property
+    def reading(self) -> tuple[tuple[Segments, ...], int]:
+        """What decides how the input becomes tokens: its rows and the longest input."""
+        return self.typed.rows, self.card.config.training.max_tokens
 
-class _Text(NamedTuple):
-    """The text as one backbone's tokens."""
 
-    encoding: Encoding
+class _Read(NamedTuple):
+    """The rows of an input as one backbone's tokens."""
+
+    encodings: tuple[Encoding, ...]
     batch: TokenBatch
 
 
@@ -106,8 +123,8 @@ class Predictor:
         self, offline: bool, threads: int = 1, capacity: int = 16, device: str = "cpu"
     ) -> None:
         self._warm = WarmBackbones(offline, threads, device)
-        self._small: Recent[AdaptedModel] = Recent(capacity)
-        self._large: Recent[AdaptedModel] = Recent(KEPT_LARGE_ADAPTERS)
+        self._small: Recent[RunModel] = Recent(capacity)
+        self._large: Recent[RunModel] = Recent(KEPT_LARGE_ADAPTERS)
 
     def preload(self, choice: BackboneChoice) -> None:
         """Load a backbone ahead of the first text.
@@ -118,12 +135,12 @@ class Predictor:
         self._warm.get(choice, "float32")
 
     def answer(self, texts: tuple[str, ...], adapters: Sequence[AdapterRef]) -> list[Answer]:
-        """Classify one input, of one or two texts, with every adapter.
+        """Classify one input with every adapter.
 
         An adapter that cannot answer gets an answer with ``error``; the others are not held up.
 
         Args:
-            texts: The input's segments.
+            texts: Typed texts in the order of the task's inputs.
             adapters: Runs to ask.
 
         Returns:
@@ -137,106 +154,151 @@ class Predictor:
         jobs: dict[int, _Job] = {}
         for index, ref in enumerate(adapters):
             try:
-                jobs[index] = self._job(ref, len(texts))
+                jobs[index] = self._job(ref, texts)
             except StudioError as error:
                 answers[index] = Answer(ref.run_id, error=str(error))
         for indices in _groups(jobs):
-            answers.update(self._answer_group(texts, {index: jobs[index] for index in indices}))
+            answers.update(self._answer_group({index: jobs[index] for index in indices}))
         return [answers[index] for index in range(len(adapters))]
 
-    def _job(self, ref: AdapterRef, num_texts: int) -> _Job:
+    def _job(self, ref: AdapterRef, texts: tuple[str, ...]) -> _Job:
         card = read_card(ref.folder)
-        if card.num_segments != num_texts:
-            raise InputError(
-                f"This run was trained on inputs of {_texts(card.num_segments)}; "
-                f"{_texts(num_texts)} given."
-            )
-        return _Job(ref, card, self._warm.for_run(card.config))
+        task = _task_of(card, ref.task)
+        typed = _typed(task, texts)
+        warm = self._warm.for_run(card.config)
+        _require_readable(texts, warm.tokenizer)
+        return _Job(ref, card, task, typed, warm)
 
-    def _answer_group(self, texts: tuple[str, ...], jobs: dict[int, _Job]) -> dict[int, Answer]:
-        """Answer with runs that share one backbone and one longest input."""
+    def _answer_group(self, jobs: dict[int, _Job]) -> dict[int, Answer]:
+        """Answer with runs that share one backbone."""
         start = time.perf_counter()
-        some = next(iter(jobs.values()))
+        backbone = next(iter(jobs.values())).warm.backbone
         answers: dict[int, Answer] = {}
-        try:
-            text = _tokenise(texts, some)
-        except StudioError as error:
-            return {i: Answer(job.ref.run_id, error=str(error)) for i, job in jobs.items()}
         models: dict[int, AdaptedModel] = {}
+        read: dict[Hashable, _Read] = {}
         for index, job in jobs.items():
             try:
                 models[index] = self._model(job)
             except StudioError as error:
                 answers[index] = Answer(job.ref.run_id, error=str(error))
+                continue
+            if job.reading not in read:
+                read[job.reading] = _tokenise(job)
         with torch.inference_mode():
-            batch = text.batch
-            if any(model.method.needs_feature for model in models.values()):
-                batch = replace(batch, feature=text_feature(some.warm.backbone, batch))
+            for reading in {jobs[i].reading for i, m in models.items() if m.method.needs_feature}:
+                batch = read[reading].batch
+                feature = text_feature(backbone, batch)
+                read[reading] = read[reading]._replace(batch=replace(batch, feature=feature))
             parts = {
                 index: Rows(
-                    model, model.method.adapt(batch), jobs[index].card.config.backbone.read_out
+                    model,
+                    model.method.adapt(read[jobs[index].reading].batch),
+                    jobs[index].card.config.backbone.read_out,
                 )
                 for index, model in models.items()
             }
-            logits = launch(some.warm.backbone, list(parts.values()))
+            logits = launch(backbone, list(parts.values()))
         milliseconds = (time.perf_counter() - start) * 1000
         for (index, part), scores in zip(parts.items(), logits, strict=True):
-            answers[index] = _answer(jobs[index], text.encoding, part, scores, milliseconds)
+            job = jobs[index]
+            answers[index] = _answer(job, read[job.reading], part, scores, milliseconds)
         return answers
 
     def _model(self, job: _Job) -> AdaptedModel:
-        """Return an adapter's model, loaded on first use and after a change of its files."""
+        """Return an adapter's part for the task, loaded on first use and after its files change."""
         folder = job.ref.folder
         key = (str(folder), (folder / MANIFEST).stat().st_mtime_ns, id(job.warm.backbone))
         kept = self._large if job.card.config.method.SEPARATE else self._small
-        return kept.get(key, lambda: load_adapter(folder, job.warm.backbone))
+        return kept.get(key, lambda: load_adapter(folder, job.warm.backbone)).part(job.task.name)
 
 
-def _texts(count: int) -> str:
-    return "1 text" if count == 1 else f"{count} texts"
+def _task_of(card: AdapterCard, name: str) -> TaskCard:
+    """Find the task as which an adapter shall read the texts.
+
+    Raises:
+        InputError: If the run was not trained on it, or none is named where there are several.
+    """
+    known = {task.name: task for task in card.tasks}
+    if name in known:
+        return known[name]
+    if not name and len(known) == 1:
+        return card.tasks[0]
+    names = ", ".join(known)
+    if name:
+        raise InputError(f"This run was not trained on {name}; it knows {names}.")
+    raise InputError(f"This run was trained on several tasks: {names}.", hint="Name one of them.")
+
+
+def _typed(task: TaskCard, texts: tuple[str, ...]) -> TypedInput:
+    """Make the rows with the template that the run was trained with.
+
+    Raises:
+        InputError: If the texts are not such an input, or this version does not know the task.
+    """
+    if not task.spec:
+        return plain_input(task.inputs, texts)
+    if task.spec not in TASKS:
+        raise InputError(f"This version of the studio has no task '{task.spec}'.")
+    spec = replace(
+        TASKS[task.spec],
+        templates={task.template: task.segments},
+        inputs=task.inputs,
+        can_be_typed=bool(task.inputs),
+    )
+    return typed_input(spec, texts, task.template)
 
 
 def _groups(jobs: dict[int, _Job]) -> Iterator[list[int]]:
     """Yield what may share passes: first the light runs of each backbone, then large ones alone."""
-    shared: dict[tuple[int, int], list[int]] = {}
+    shared: dict[int, list[int]] = {}
     for index, job in jobs.items():
         if not job.card.config.method.SEPARATE:
-            key = (id(job.warm), job.card.config.training.max_tokens)
-            shared.setdefault(key, []).append(index)
+            shared.setdefault(id(job.warm), []).append(index)
     yield from shared.values()
     yield from ([index] for index, job in jobs.items() if job.card.config.method.SEPARATE)
 
 
-def _tokenise(texts: tuple[str, ...], job: _Job) -> _Text:
-    tokenizer: TextTokenizer = job.warm.tokenizer
-    encoding = tokenizer.encode(texts, job.card.config.training.max_tokens)
-    nothing = tokenizer.encode(("",) * len(texts), job.card.config.training.max_tokens)
-    if encoding.total <= nothing.total:
+def _require_readable(texts: tuple[str, ...], tokenizer: TextTokenizer) -> None:
+    """Refuse texts of which a backbone's tokenizer leaves nothing, whatever the template adds."""
+    if not any(tokenizer.count(text) for text in texts):
         raise InputError(
             "The text holds nothing that this backbone can read.", hint="Type a sentence."
         )
+
+
+def _tokenise(job: _Job) -> _Read:
+    """Tokenise all rows of an input."""
+    tokenizer: TextTokenizer = job.warm.tokenizer
+    rows, max_tokens = job.reading
+    encodings = tuple(tokenizer.encode(row, max_tokens) for row in rows)
     # The same padding as in training, so that an answer equals the evaluation of the same text.
-    length = length_class(encoding.used)
-    ids = np.full((1, length), tokenizer.pad_id, dtype=np.int64)
-    types = np.zeros((1, length), dtype=np.int64)
-    ids[0, : encoding.used] = encoding.ids
-    types[0, : encoding.used] = encoding.types
-    mask = np.arange(length)[None] < encoding.used
+    length = length_class(max(encoding.used for encoding in encodings))
+    ids = np.full((len(rows), length), tokenizer.pad_id, dtype=np.int64)
+    types = np.zeros((len(rows), length), dtype=np.int64)
+    mask = np.zeros((len(rows), length), dtype=np.bool_)
+    for row, encoding in enumerate(encodings):
+        ids[row, : encoding.used] = encoding.ids
+        types[row, : encoding.used] = encoding.types
+        mask[row, : encoding.used] = True
     device = job.warm.backbone.device
     batch = TokenBatch(*(torch.from_numpy(item).to(device) for item in (ids, types, mask)))
-    return _Text(encoding, batch)
+    return _Read(encodings, batch)
 
 
-def _answer(
-    job: _Job, encoding: Encoding, part: Rows, scores: Tensor, milliseconds: float
-) -> Answer:
-    probabilities = torch.softmax(scores[0].double(), dim=0).tolist()
-    seen = trace(part.inputs, 0)
+def _answer(job: _Job, read: _Read, part: Rows, scores: Tensor, milliseconds: float) -> Answer:
+    """Turn the scores of an input's rows, shape (rows, outputs), into an answer."""
+    # One row has an output a class; of rows that are choices each has one output.
+    of_each = scores[0] if job.task.kind == "classes" else scores[:, 0]
+    probabilities = torch.softmax(of_each.double(), dim=0).tolist()
+    best = int(of_each.argmax())
+    row = 0 if job.task.kind == "classes" else best
+    encoding, seen = read.encodings[row], trace(part.inputs, row)
     return Answer(
         run_id=job.ref.run_id,
-        label=job.card.labels[int(scores[0].argmax())],
-        probabilities=dict(zip(job.card.labels, probabilities, strict=True)),
+        label=job.task.labels[best],
+        probabilities=dict(zip(job.task.labels, probabilities, strict=True)),
         tokens=list(encoding.tokens),
+        added=[not job.typed.is_typed(row, *place) for place in encoding.places],
         prompt_before=seen.prompt_before,
         prompt_after=seen.prompt_after,
         cut_probabilities=seen.cut_probabilities,

@@ -23,6 +23,7 @@ from core.store.models import Run
 CHECKPOINT_STATES = ("registered", "deleted")
 PREDICTION_STATES = ("pending", "answering", "done", "superseded", "failed")
 NAME_LENGTH = 120
+TASK_LENGTH = 80
 
 
 def _run_id() -> Mapped[str]:
@@ -132,7 +133,7 @@ class Artifact(Base):
 
 
 class Prediction(Base):
-    """Texts that a person wants classified by chosen runs."""
+    """Texts that a person wants classified by chosen runs; ``task`` says how they are read."""
 
     __tablename__ = "predictions"
     __table_args__ = (
@@ -145,6 +146,7 @@ class Prediction(Base):
     session_key: Mapped[str] = mapped_column(String(128), default="")
     texts: Mapped[list[str]]
     run_ids: Mapped[list[str]]
+    task: Mapped[str] = mapped_column(String(TASK_LENGTH), default="")
     state: Mapped[str] = mapped_column(String(16), default="pending")
     error: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime] = mapped_column(default=utcnow)

@@ -25,12 +25,15 @@ class PendingPrediction:
     """Work for the predictor.
 
     Attributes:
+        texts: Typed texts in the order of the task's inputs.
+        task: Task as which the runs shall read them; empty: the only one that they know.
         adapters: Adapter path as registered, by run id; runs without an adapter are left out.
         missing: Chosen runs that have no adapter.
     """
 
     id: str
     texts: tuple[str, ...]
+    task: str
     adapters: Mapping[str, str]
     missing: tuple[str, ...]
 
@@ -57,6 +60,7 @@ class PredictionView:
     state: str
     error: str
     texts: tuple[str, ...]
+    task: str
     run_ids: tuple[str, ...]
     answers: tuple[AnswerRow, ...]
     cursor: int
@@ -68,9 +72,21 @@ class PredictionView:
 
 
 def create_prediction(
-    session: Session, texts: Sequence[str], run_ids: Sequence[str], session_key: str = ""
+    session: Session,
+    texts: Sequence[str],
+    run_ids: Sequence[str],
+    session_key: str = "",
+    *,
+    task: str = "",
 ) -> str:
-    """Insert a prediction and return its id; earlier open ones of the same key are superseded."""
+    """Insert a prediction and return its id; earlier open ones of the same key are superseded.
+
+    Args:
+        texts: Typed texts in the order of the task's inputs.
+        run_ids: Runs that shall answer.
+        session_key: Who asks; empty: nobody who asks again.
+        task: Task as which the runs shall read the texts; empty: the only one that they know.
+    """
     if session_key:
         session.execute(
             update(Prediction)
@@ -79,7 +95,7 @@ def create_prediction(
             .execution_options(synchronize_session=False)
         )
     prediction = Prediction(
-        id=new_id(), session_key=session_key, texts=list(texts), run_ids=list(run_ids)
+        id=new_id(), session_key=session_key, texts=list(texts), run_ids=list(run_ids), task=task
     )
     session.add(prediction)
     session.flush()
@@ -89,7 +105,7 @@ def create_prediction(
 def take_pending(session: Session, limit: int = 8) -> list[PendingPrediction]:
     """Hand the oldest pending predictions to the caller, each exactly once."""
     rows = session.execute(
-        select(Prediction.id, Prediction.texts, Prediction.run_ids)
+        select(Prediction.id, Prediction.texts, Prediction.task, Prediction.run_ids)
         .where(Prediction.state == "pending")
         .order_by(Prediction.created_at, Prediction.id)
         .limit(limit)
@@ -112,6 +128,7 @@ def take_pending(session: Session, limit: int = 8) -> list[PendingPrediction]:
         PendingPrediction(
             id=row.id,
             texts=tuple(row.texts),
+            task=row.task,
             adapters={run_id: paths[run_id] for run_id in row.run_ids if run_id in paths},
             missing=tuple(run_id for run_id in row.run_ids if run_id not in paths),
         )
@@ -164,9 +181,13 @@ def read_answers(session: Session, prediction_id: str, after: int = 0) -> Predic
         NotFound: If there is no such prediction; they are kept for a day.
     """
     row = session.execute(
-        select(Prediction.state, Prediction.error, Prediction.texts, Prediction.run_ids).where(
-            Prediction.id == prediction_id
-        )
+        select(
+            Prediction.state,
+            Prediction.error,
+            Prediction.texts,
+            Prediction.task,
+            Prediction.run_ids,
+        ).where(Prediction.id == prediction_id)
     ).one_or_none()
     if row is None:
         raise NotFound(
@@ -183,6 +204,7 @@ def read_answers(session: Session, prediction_id: str, after: int = 0) -> Predic
         state=row.state,
         error=row.error,
         texts=tuple(row.texts),
+        task=row.task,
         run_ids=tuple(row.run_ids),
         answers=answers,
         cursor=answers[-1].ordinal if answers else after,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,24 @@ import torch
 
 from core.backbones.load import Backbone, load_backbone
 from core.backbones.spec import BackboneChoice
+from core.data.examples import Example
 from core.errors import InputError
 from core.inference.predictor import AdapterRef, Answer, Predictor
 from core.recipe import RunConfig
 from core.recipe_files import parse_recipe
-from core.training.checkpoint import AdapterCard, model_tensors, save_adapter
+from core.tasks import TASKS
+from core.training.checkpoint import (
+    AdapterCard,
+    TaskCard,
+    load_adapter,
+    model_tensors,
+    save_adapter,
+)
+from core.training.evaluate import Scores, Scoring, evaluate
 from core.training.model import build_model
+from core.training.warm import WarmBackbone
 from tests.method_tools import shake
+from tests.task_lines import examples_of
 from tests.tiny import make_tiny_bert
 
 TEXT = "the film was great and we were not wrong"
@@ -28,6 +40,41 @@ METHODS: dict[str, dict[str, Any]] = {
     "probe": {"kind": "linear_probe"},
     "tuned": {"kind": "fine_tuning"},
 }
+
+
+def own_card(*inputs: str, name: str = "shelf") -> TaskCard:
+    """One's own data: the bare texts, whatever their columns are called."""
+    return TaskCard(
+        name=name,
+        title="Shelf",
+        labels=LABELS,
+        kind="classes",
+        inputs=inputs,
+        template="plain",
+        segments=tuple("{" + field + "}" for field in inputs),
+        spec="",
+        num_outputs=len(LABELS),
+    )
+
+
+def card_of(name: str, template: str = "") -> TaskCard:
+    """A declared task, as training writes it."""
+    spec = TASKS[name]
+    return TaskCard(
+        name=name,
+        title=spec.title,
+        labels=spec.labels,
+        kind=spec.kind,
+        inputs=spec.typed_fields,
+        template=template or spec.template_names[0],
+        segments=spec.segments(template),
+        spec=name,
+        num_outputs=1 if spec.kind == "choices" else len(spec.labels),
+    )
+
+
+LABELS = ("no", "yes", "maybe")
+ONE_TEXT, TWO_TEXTS = own_card("text"), own_card("text", "reply: by {whom}")
 
 
 class Shelf:
@@ -51,17 +98,17 @@ class Shelf:
         return recipe.runs()[0]
 
     def add(
-        self, name: str, method: dict[str, Any], segments: int = 1, **training: Any
+        self, name: str, method: dict[str, Any], *tasks: TaskCard, **training: Any
     ) -> AdapterRef:
         config = self.config(method, **training)
-        labels = ("no", "yes", "maybe")
-        model = build_model(config.method, self.backbone, len(labels), init_seed=len(name))
-        shake(model.method)
+        cards = tasks or (ONE_TEXT,)
+        outputs = {card.name: card.num_outputs for card in cards}
+        model = build_model(config.method, self.backbone, outputs, init_seed=len(name))
+        for part in model.parts.values():
+            shake(part.method)
         card = AdapterCard(
             config=config,
-            labels=labels,
-            task_title="Shelf",
-            num_segments=segments,
+            tasks=cards,
             num_virtual_tokens=config.method.prompt_length,
             weights_sha256=self.backbone.weights_sha256,
         )
@@ -160,7 +207,7 @@ def test_long_texts_tell_how_many_tokens_were_used(
         (("  ",), "The text is empty"),
         (("good", ""), "Text 2 is empty"),
         ((), "0 texts given"),
-        (("a", "b", "c"), "3 texts given"),
+        (("a",) * 9, "9 texts given"),
         (("a" * 20_001,), "at most 20,000"),
     ],
 )
@@ -181,7 +228,7 @@ def test_a_text_without_anything_readable_is_told_by_each_run(
 def test_one_bad_adapter_does_not_hold_up_the_others(
     predictor: Predictor, refs: dict[str, AdapterRef], shelf: Shelf, tmp_path: Path
 ) -> None:
-    pair = shelf.add("pair", METHODS["split"], segments=2)
+    pair = shelf.add("pair", METHODS["split"], TWO_TEXTS)
     shutil.copytree(refs["split"].folder, tmp_path / "damaged")
     tensors = tmp_path / "damaged" / "adapter.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-4] + b"oops")
@@ -192,7 +239,7 @@ def test_one_bad_adapter_does_not_hold_up_the_others(
         "split": refs["split"],
     }
     answers = asked(predictor, chosen)
-    assert "inputs of 2 texts; 1 text given" in answers["pair"].error
+    assert "1 text given; expected are 2: text, reply: by {whom}" in answers["pair"].error
     assert "is not what was written" in answers["damaged"].error
     assert "cannot be read" in answers["gone"].error
     assert answers["split"].error == ""
@@ -206,3 +253,132 @@ def test_runs_with_another_longest_input_are_cut_in_their_own_way(
     short = shelf.add("short", METHODS["split"], max_tokens=8)
     answers = asked(predictor, {"short": short, "split": refs["split"]})
     assert (answers["short"].used_tokens, answers["split"].used_tokens) == (8, 11)
+
+
+# ---- every kind of task
+
+
+def scored(shelf: Shelf, ref: AdapterRef, examples: tuple[Example, ...], name: str) -> Scores:
+    """Scores of examples as an evaluation gives them."""
+    part = load_adapter(ref.folder, shelf.backbone).part(name)
+    split = WarmBackbone(shelf.backbone).split(examples, 32)
+    feature = split.feature(shelf.backbone) if part.method.needs_feature else None
+    read_out = shelf.config(METHODS["split"]).backbone.read_out
+    (scores,) = evaluate(shelf.backbone, [Scoring(part, split, read_out, feature)])
+    assert scores is not None
+    return scores
+
+
+@pytest.mark.parametrize("method", ["dynamic", "deep"])
+@pytest.mark.parametrize(
+    ("name", "template"),
+    [
+        ("rte", "paper_code"),
+        ("cb", "p_tuning_v2"),
+        ("multirc", "paper_code"),
+        ("wic", "marked"),
+        ("wsc", "marked"),
+        ("copa", "p_tuning_v2"),
+    ],
+)
+def test_the_answer_to_an_example_equals_its_evaluation(
+    predictor: Predictor, shelf: Shelf, name: str, template: str, method: str
+) -> None:
+    card = card_of(name, template)
+    ref = shelf.add(f"{name} {method}", METHODS[method], card)
+    examples = examples_of(name, template)
+    scores = scored(shelf, ref, examples, name)
+    for row, example in enumerate(examples):
+        (answer,) = predictor.answer(example.typed, [ref])
+        assert answer.error == ""
+        assert list(answer.probabilities) == list(card.labels)
+        assert list(answer.probabilities.values()) == pytest.approx(
+            scores.probabilities()[row], abs=1e-6
+        )
+        assert answer.label == card.labels[scores.predictions[row]]
+        if scores.answer_cut is not None:
+            assert answer.prompt_before == scores.answer_cut[row]
+
+
+def test_a_choice_is_answered_with_the_row_of_the_likelier_one(
+    predictor: Predictor, shelf: Shelf
+) -> None:
+    ref = shelf.add("choices", METHODS["dynamic"], card_of("copa"))
+    texts = ("the film was wrong", "cause", "he was bad", "she was with a great book")
+    (answer,) = predictor.answer(texts, [ref])
+    assert list(answer.probabilities) == ["choice1", "choice2"]
+    assert sum(answer.probabilities.values()) == pytest.approx(1.0)
+    chosen = texts[2:][["choice1", "choice2"].index(answer.label)]
+    assert " ".join(answer.tokens).endswith(f"[SEP] {chosen} [SEP]")
+    # Both sides change places with the choices: the head sees each row alone.
+    (turned,) = predictor.answer((*texts[:2], texts[3], texts[2]), [ref])
+    assert turned.label != answer.label
+    assert sorted(turned.probabilities.values()) == pytest.approx(
+        sorted(answer.probabilities.values()), abs=1e-6
+    )
+    assert turned.tokens == answer.tokens
+
+
+def test_words_of_the_template_are_told_from_typed_ones(predictor: Predictor, shelf: Shelf) -> None:
+    ref = shelf.add("added", METHODS["split"], card_of("multirc"), max_tokens=96)
+    (answer,) = predictor.answer(("the film", "where", "at work"), [ref])
+    typed = [t for t, is_added in zip(answer.tokens, answer.added, strict=True) if not is_added]
+    assert typed == ["where", "at", "work", "the", "film"]
+    assert answer.tokens[0] == "[CLS]"
+    assert answer.added[0]
+
+
+def test_a_joint_run_answers_as_each_of_its_tasks(predictor: Predictor, shelf: Shelf) -> None:
+    ref = shelf.add("joint", METHODS["dynamic"], card_of("rte"), card_of("copa"))
+    for name in ("rte", "copa"):
+        examples = examples_of(name)
+        scores = scored(shelf, ref, examples, name)
+        asked_as = replace(ref, task=name)
+        for row, example in enumerate(examples):
+            (answer,) = predictor.answer(example.typed, [asked_as])
+            assert answer.error == ""
+            assert list(answer.probabilities.values()) == pytest.approx(
+                scores.probabilities()[row], abs=1e-6
+            )
+    pair = ("the film", "the book")
+    unnamed, other = predictor.answer(pair, [ref, replace(ref, task="cb")])
+    assert "several tasks: rte, copa" in unnamed.error
+    assert "not trained on cb" in other.error
+
+
+def test_runs_with_other_templates_share_passes_and_keep_their_own_words(
+    predictor: Predictor, shelf: Shelf
+) -> None:
+    refs = [
+        shelf.add(template, METHODS["dynamic"], card_of("rte", template))
+        for template in ("paper_code", "p_tuning_v2")
+    ]
+    together = predictor.answer(("the film", "the book"), refs)
+    alone = [predictor.answer(("the film", "the book"), [ref])[0] for ref in refs]
+    for one, other in zip(together, alone, strict=True):
+        assert one.tokens == other.tokens
+        assert one.probabilities == other.probabilities
+    assert together[0].tokens != together[1].tokens
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "texts", "told"),
+    [
+        ("record", "", ("a book", "a film"), "ReCoRD cannot be typed"),
+        ("wic", "marked", ("book", "my book", "the film"), "'book' does not occur in sentence2"),
+        ("rte", "", ("the film",), "1 text given; expected are 2: premise, hypothesis"),
+    ],
+)
+def test_each_run_says_why_it_cannot_read_the_texts(
+    predictor: Predictor,
+    shelf: Shelf,
+    refs: dict[str, AdapterRef],
+    name: str,
+    template: str,
+    texts: tuple[str, ...],
+    told: str,
+) -> None:
+    ref = shelf.add(f"refusing {name}", METHODS["split"], card_of(name, template))
+    (answer,) = predictor.answer(texts, [ref])
+    assert told in answer.error
+    assert answer.probabilities == {}
