@@ -26,6 +26,7 @@ from app.api._errors import add_error_handlers
 from app.components.live import static_html
 from app.components.nav import topbar
 from app.components.theme import studio_theme
+from app.data_actions import clean_uploads
 from app.pages._context import PageContext
 from app.security import LOOPBACK_NAMES, Gate
 from core.registry import discover
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from core.store.session import Store
 
 STATIC = Path(__file__).parent / "static"
-PAGE_ORDER = ("", "new", "runs", "compare", "try", "run")
+PAGE_ORDER = ("", "new", "runs", "compare", "try", "data", "run")
 OUT_OF_NAVBAR = frozenset({"run"})
 PLOTLY_FILE = files(plotly) / "package_data" / "plotly.min.js"
 YEAR_SECONDS = 365 * 24 * 3600
@@ -53,6 +54,7 @@ def build_app(
     """
     app = FastAPI(title="DP Studio", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.store, app.state.settings = store, settings
+    clean_uploads(settings)
     app.add_middleware(Gate, hosts=hosts)
     # Present so that Gradio adds none of its own, which would allow every origin.
     app.add_middleware(CORSMiddleware, allow_origins=())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,19 +12,22 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.e2e.own_data import add_reviews
 from tests.e2e.pictures import take_picture
 from tests.live_studio import LiveStudio, live_studio
 
 TRAINING_SECONDS = 420.0
 UPDATES = 30
+FEW_UPDATES = 10
 TEXT = "I was charged twice for my order last week and would like my money back."
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
-@pytest.fixture
-def studio(home: Path) -> Iterator[LiveStudio]:
-    with live_studio(home) as started:
+@pytest.fixture(scope="module")
+def studio() -> Iterator[LiveStudio]:
+    # Short, since a unix socket lies in it.
+    with tempfile.TemporaryDirectory(prefix="dps-") as home, live_studio(Path(home)) as started:
         yield started
 
 
@@ -125,3 +129,39 @@ def test_from_home_to_a_trained_compared_and_tried_model(studio: LiveStudio, pag
     assert len(methods) == 2
     see_the_comparison(page, studio.url, study)
     try_a_sentence(page, studio.url, methods)
+
+
+def queue_with_desk(page: Page) -> str:
+    """From the added data set to a queued study that has the bundled task beside it."""
+    page.get_by_role("link", name="Use in a new experiment").click()
+    expect(page.get_by_label("shop", exact=True)).to_be_checked()
+    page.get_by_label("Desk (bundled)").check()
+    page.get_by_label("Position per input · adap_ins_pos").uncheck()
+    page.locator("#field-seeds-init").locator("input, textarea").fill("0")
+    page.locator("#field-training-max-updates").locator("input, textarea").fill(str(FEW_UPDATES))
+    button = page.locator("#queue-button")
+    expect(button).to_have_text("Queue 2 runs")
+    expect(page.locator("#preview-card")).to_contain_text(
+        re.compile(rf"Updates a run\s*{FEW_UPDATES}(?!\d)")
+    )
+    button.click()
+    page.wait_for_url(re.compile(r"/runs\?study=\w+"))
+    return page.url.split("study=")[1].split("&")[0]
+
+
+def test_an_uploaded_file_is_trained_on_and_compared_beside_another_task(
+    studio: LiveStudio, page: Page
+) -> None:
+    version = add_reviews(page, studio.url, "shop")
+    study = queue_with_desk(page)
+    wait_for_state(page, studio.url, study, "succeeded", 2)
+    page.goto(f"{studio.url}/compare?study={study}")
+    heads = page.locator("table.comparison thead th")
+    expect(heads.filter(has_text="shop")).to_have_count(1)
+    expect(heads.filter(has_text="desk")).to_have_count(1)
+    cells = page.locator("table.comparison tbody tr:not(.majority) td.cell")
+    expect(cells).to_have_count(2)
+    for place in range(2):
+        expect(cells.nth(place)).to_contain_text(re.compile(r"\d+\.\d"))
+    page.goto(f"{studio.url}/data?set=shop&version={version}")
+    expect(page.locator(".fact", has_text="runs").locator("dd")).to_contain_text("1")
