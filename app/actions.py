@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.stored_config import read_config
+from app.submission import prepare_runs
 from core import queue
-from core.backbones.facts import facts, require_room, weights_folder
-from core.backbones.spec import BACKBONES, BackboneChoice
-from core.data.tasks import read_task, resolve
-from core.errors import BackboneError, ConfigError, DataError, RecipeErrors, StudioError
-from core.methods import BackboneFacts
+from core.data.tasks import locate
+from core.errors import DataError, StudioError
 from core.recipe import Recipe
 from core.recipe_files import load_recipe, parse_recipe
 from core.recipe_parts import Seeds, TaskChoice
 from core.settings import Settings, get_settings
 from core.states import RunState
 from core.store import endings, queries, studies
+from core.tasks import TASKS
 
 if TYPE_CHECKING:
     from core.store.session import Store
@@ -56,12 +55,12 @@ def submit_recipe(
         RecipeErrors: With every problem at once, each with its field; nothing is queued then.
         StoreError: If the database refuses.
     """
-    ready = prepare_recipe(recipe, settings or get_settings())
+    configs = prepare_runs(recipe, settings or get_settings(), store)
     with store.write() as session:
         study = studies.create_study(
             session,
             recipe,
-            ready.runs(),
+            configs,
             idempotency_key=idempotency_key,
             priority=priority,
             is_demo=is_demo,
@@ -71,84 +70,6 @@ def submit_recipe(
         for run_id in study.run_ids[:MOST_RINGS]:
             queue.ring_execute(run_id)
     return study
-
-
-def prepare_recipe(recipe: Recipe, settings: Settings) -> Recipe:
-    """Fill in each task's folder and data version after checking files, backbones and lengths.
-
-    Raises:
-        RecipeErrors: With every problem at once, in the order of the recipe's fields.
-    """
-    problems: list[ConfigError] = []
-    tasks = _check_tasks(recipe, settings.data_folders, problems)
-    _check_backbones(recipe, settings.offline, problems)
-    if problems:
-        raise RecipeErrors(problems)
-    return recipe.model_copy(update={"tasks": tuple(tasks)})
-
-
-def task_problems(recipe: Recipe, settings: Settings) -> list[ConfigError]:
-    """Find what is wrong with the files of a recipe's tasks; fast, and asks no hub."""
-    problems: list[ConfigError] = []
-    _check_tasks(recipe, settings.data_folders, problems)
-    return problems
-
-
-def _check_tasks(
-    recipe: Recipe, folders: Sequence[Path], problems: list[ConfigError]
-) -> list[TaskChoice]:
-    resolved: list[TaskChoice] = []
-    for number, choice in enumerate(recipe.tasks):
-        try:
-            task = resolve(choice, folders)
-            data = read_task(task, folders, selection=recipe.selection)
-        except DataError as error:
-            problems.append(ConfigError(error.message, field=f"tasks.{number}", hint=error.hint))
-            continue
-        resolved.append(task)
-        labels = [example.label for example in data.train]
-        keys = [example.key for example in data.train]
-        for place, regime in enumerate(recipe.regimes):
-            try:
-                regime.select(labels, keys, len(data.labels), recipe.seeds.data[0])
-            except DataError as error:
-                problems.append(
-                    ConfigError(
-                        f"task '{choice.name}': {error.message}",
-                        field=f"regimes.{place}",
-                        hint=error.hint,
-                    )
-                )
-    return resolved
-
-
-def backbone_facts(choice: BackboneChoice, *, offline: bool) -> BackboneFacts:
-    """Read a backbone's sizes after checking that a worker will find its files.
-
-    Weights of a Hub model are not fetched here: the worker does that when it needs them.
-
-    Raises:
-        BackboneError: If the files are missing or wrong, or the Hub must not be asked.
-    """
-    on_hub = bool(choice.hub or (choice.name and BACKBONES[choice.name].hub))
-    if offline or not on_hub:
-        weights_folder(choice, offline)
-    return facts(choice, offline)
-
-
-def _check_backbones(recipe: Recipe, offline: bool, problems: list[ConfigError]) -> None:
-    longest = max(method.prompt_length for method in recipe.methods)
-    for number, choice in enumerate(recipe.backbones):
-        try:
-            require_room(
-                backbone_facts(choice, offline=offline), recipe.training.max_tokens, longest
-            )
-        except BackboneError as error:
-            problems.append(
-                ConfigError(error.message, field=f"backbones.{number}", hint=error.hint)
-            )
-        except ConfigError as error:
-            problems.append(error)
 
 
 def cancel_run(store: Store, run_id: str) -> RunState:
@@ -211,8 +132,15 @@ def open_test(store: Store, study_id: str) -> int:
         return studies.open_test(session, study_id)
 
 
-def clone_recipe(store: Store, run_id: str) -> Recipe:
-    """Make a recipe with exactly this run's settings, to be changed and queued again.
+def clone_recipe(store: Store, run_id: str, settings: Settings | None = None) -> Recipe:
+    """Make a recipe with this run's settings, to be changed and queued again.
+
+    A run of cross-fitting is cloned with its settings alone: its copy chooses on dev.
+
+    Args:
+        store: Database.
+        run_id: The run, by id or short name.
+        settings: Data folders; by default those of the process.
 
     Raises:
         NotFound: If there is no such run.
@@ -221,17 +149,33 @@ def clone_recipe(store: Store, run_id: str) -> Recipe:
     with store.read() as session:
         view = queries.run_view(session, run_id)
     config = read_config(view.config, view.row.slug)
-    task = config.task.model_copy(update={"data_version": ""})
+    folders = (settings or get_settings()).data_folders
     return Recipe(
         name=f"{view.study.name} (copy of {view.row.slug})"[:120],
-        tasks=(task,),
+        tasks=tuple(_as_written(task, folders) for task in config.tasks),
         methods=(config.method,),
         backbones=(config.backbone,),
         regimes=(config.regime,),
         seeds=Seeds(data=(config.seeds.data,), init=(config.seeds.init,)),
         training=config.training,
-        selection=config.selection,
+        selection="paper_practice" if config.selection == "paper_practice" else "dev",
+        init_from=config.init_from,
     )
+
+
+def _as_written(task: TaskChoice, folders: Sequence[Path]) -> TaskChoice:
+    """Take out what queueing filled in: data version, usual template, a folder found by name."""
+    spec = None if task.dataset else TASKS.get(task.name)
+    usual = spec.template_names[0] if spec else "plain"
+    template = "" if task.template == usual else task.template
+    kept = task.model_copy(update={"data_version": "", "template": template})
+    bare = kept.model_copy(update={"folder": ""})
+    if task.dataset or spec is None:
+        return bare if task.dataset else kept
+    try:
+        return bare if str(locate(bare, folders)) == task.folder else kept
+    except DataError:
+        return kept
 
 
 def clone_study(store: Store, study_id: str) -> Recipe:
@@ -269,16 +213,13 @@ def seed_demo_study(store: Store) -> studies.CreatedStudy | None:
 
 
 __all__ = [
-    "backbone_facts",
     "cancel_run",
     "cancel_study",
     "clone_recipe",
     "clone_study",
     "open_test",
-    "prepare_recipe",
     "retry_run",
     "retry_study",
     "seed_demo_study",
     "submit_recipe",
-    "task_problems",
 ]

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from app.actions import prepare_recipe, submit_recipe
+from app.actions import submit_recipe
 from app.progress import StudyProgress
-from app.result_table import results_table, seeds_table
+from app.result_table import average_lines, gains_table, results_table, seeds_table
+from app.submission import prepare_runs
 from core.errors import RecipeErrors, StudioError
 from core.local.hands import Hands
 from core.local.services import open_home
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         recipe = load_recipe(reference)
         # Only a check before anything is started: a study keeps the recipe as it was written.
-        prepare_recipe(recipe, settings)
+        prepare_runs(recipe, settings)
         open_home(settings)
         with stop_on_signals() as stop:
             return train(recipe, settings, stop, notes)
@@ -143,9 +144,11 @@ def print_results(store: Store, view: StudyView) -> int:
     if not console.is_terminal:
         console = Console(width=WIDTH_WITHOUT_TERMINAL)
     console.print(results_table(rows, reasons))
-    means = seeds_table(rows)
-    if means is not None:
-        console.print(means)
+    for table in (seeds_table(rows), gains_table(rows)):
+        if table is not None:
+            console.print(table)
+    for line in average_lines(rows):
+        write(console, line)
     finals = [run for run in view.runs if run.role == "final"]
     succeeded = sum(run.state is RunState.SUCCEEDED for run in finals)
     write(console, f"{succeeded} of {plural(len(finals), 'run')} succeeded.")

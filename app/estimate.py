@@ -8,6 +8,7 @@ from statistics import median
 
 from core.data.tokens import length_class
 from core.methods import BackboneFacts
+from core.tasks import TASKS
 
 CPU_FLOPS = 8e10
 """Floating-point operations a second that two ordinary cores reach in such steps."""
@@ -25,9 +26,11 @@ class StepTime:
     """What one finished run took.
 
     Attributes:
+        task: Its task, or all of a joint run with ``+`` between.
         seconds: Wall seconds an update, divided by the runs that trained together.
     """
 
+    task: str
     backbone: str
     method_kind: str
     max_tokens: int
@@ -40,13 +43,16 @@ class Load:
     """Runs that differ in their seeds alone.
 
     Attributes:
-        tokens: Mean length of an input with its prompt vectors, a count.
+        task: Their task, or all of a joint run with ``+`` between.
+        tokens: Mean length of a row with its prompt vectors, a count.
+        rows: Rows an example on average: one, or one a choice.
         repeats: Runs of this kind.
         facts: Sizes of the backbone; None when not known here.
-        num_dev: Examples of dev.
+        num_dev: Rows of dev.
         evaluations: Evaluations on dev a run.
     """
 
+    task: str
     backbone: str
     method_kind: str
     max_tokens: int
@@ -54,6 +60,7 @@ class Load:
     updates: int
     repeats: int
     tokens: float
+    rows: float
     facts: BackboneFacts | None
     num_dev: int
     evaluations: int
@@ -82,7 +89,13 @@ def _like(load: Load, history: Sequence[StepTime]) -> list[StepTime]:
         and past.method_kind == load.method_kind
         and past.batch_size == load.batch_size
         and length_class(past.max_tokens) == length_class(load.max_tokens)
+        and (past.task == load.task or not (_has_choices(past.task) or _has_choices(load.task)))
     ]
+
+
+def _has_choices(label: str) -> bool:
+    """Tell whether a step reads several rows an example."""
+    return any(TASKS[name].kind == "choices" for name in label.split("+") if name in TASKS)
 
 
 def rough_seconds(load: Load) -> float:
@@ -93,10 +106,11 @@ def rough_seconds(load: Load) -> float:
     """
     facts = load.facts
     weights = 12 * facts.layers * facts.hidden**2 if facts else UNKNOWN_WEIGHTS
-    pass_seconds = 2.0 * weights * load.tokens / CPU_FLOPS
+    row_seconds = 2.0 * weights * load.tokens / CPU_FLOPS
     passes = PASSES.get(load.method_kind, PROMPT_PASSES)
-    training = load.updates * (load.batch_size * pass_seconds * passes + OVERHEAD_SECONDS)
-    return training + load.evaluations * load.num_dev * pass_seconds
+    batch = load.batch_size * load.rows
+    training = load.updates * (batch * row_seconds * passes + OVERHEAD_SECONDS)
+    return training + load.evaluations * load.num_dev * row_seconds
 
 
 def estimate(loads: Sequence[Load], history: Sequence[StepTime], all_known: bool) -> Estimate:

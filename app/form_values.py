@@ -1,16 +1,15 @@
-"""Between the values of the form and a recipe, in both directions."""
+"""From the values of the form to a recipe; ``form_filling`` goes the other way."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from app.forms import FORM_DEFAULTS, Values, default_values, last_part
-from core.backbones.spec import BACKBONES
 from core.errors import ConfigError, RecipeErrors
-from core.methods import ALIASES, METHODS, MethodConfig
+from core.methods import ALIASES, METHODS
 from core.recipe import Recipe
-from core.recipe_files import parse_recipe
+from core.recipe_files import parse_recipe, read_yaml
+from core.tasks import TASKS
 
 
 def recipe_from_values(values: Mapping[str, Any]) -> Recipe:
@@ -20,12 +19,12 @@ def recipe_from_values(values: Mapping[str, Any]) -> Recipe:
         RecipeErrors: With every problem, each with its field.
     """
     problems: list[ConfigError] = []
-    methods = [_method_entry(name, values) for name in values.get("methods") or ()]
+    methods = [method_entry(name, values) for name in values.get("methods") or ()]
     content: dict[str, Any] = {
         "name": (values.get("name") or "").strip() or _auto_name(values),
         "question": values.get("question") or "",
-        "tasks": [*(values.get("tasks") or ()), *_own_task(values, problems)],
-        "methods": methods,
+        "tasks": [*_tasks(values), *_own_task(values, problems)],
+        "methods": [*methods, *_further_methods(values, problems)],
         "backbones": _backbones(values),
         "regimes": _regimes(values, problems),
         "seeds": {
@@ -35,6 +34,7 @@ def recipe_from_values(values: Mapping[str, Any]) -> Recipe:
         "training": _section(values, "training."),
         "tuning": _section(values, "tuning."),
         "selection": values.get("selection") or "dev",
+        "init_from": (values.get("init_from") or "").strip(),
     }
     try:
         recipe = parse_recipe(content)
@@ -43,6 +43,7 @@ def recipe_from_values(values: Mapping[str, Any]) -> Recipe:
         # An unreadable k leaves no regime, which is no second mistake; the same with tasks.
         told |= {"regimes"} if "few_shot.k" in told else set()
         told |= {"tasks"} if "own.name" in told else set()
+        told |= {"methods"} if "methods.more" in told else set()
         more = [problem for problem in error.problems if problem.field not in told]
         raise RecipeErrors([*problems, *more]) from error
     if problems:
@@ -51,10 +52,8 @@ def recipe_from_values(values: Mapping[str, Any]) -> Recipe:
 
 
 def _auto_name(values: Mapping[str, Any]) -> str:
-    tasks = [
-        *(values.get("tasks") or ()),
-        *([values["own.name"]] if values.get("own.name") else ()),
-    ]
+    tasks = [str(value).partition("@")[0] for value in values.get("tasks") or ()]
+    tasks += [values["own.name"]] if values.get("own.name") else []
     methods = list(values.get("methods") or ())
     shown = " and ".join(methods) if len(methods) <= 2 else f"{len(methods)} methods"
     return f"{shown or 'Methods'} on {', '.join(tasks) or 'a task'}"[:120]
@@ -64,7 +63,7 @@ def _section(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """Collect filled values below a prefix; an empty one leaves the model's default."""
     found: dict[str, Any] = {}
     for path, value in values.items():
-        if not path.startswith(prefix) or value is None or value == "":
+        if not path.startswith(prefix) or value is None or value in ("", []):
             continue
         place = found
         *parents, name = path.removeprefix(prefix).split(".")
@@ -78,7 +77,25 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _method_entry(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _tasks(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Read the chosen tasks: declared ones by name, added data sets as ``name@version``."""
+    found: list[dict[str, Any]] = []
+    for value in values.get("tasks") or ():
+        name, _, version = str(value).partition("@")
+        spec = None if version else TASKS.get(name)
+        entry: dict[str, Any] = {"name": name}
+        if version:
+            entry["dataset"] = version
+        if spec and values.get("template") in spec.templates:
+            entry["template"] = values["template"]
+        if spec and spec.diagnostics and values.get("diagnostics"):
+            entry["diagnostics"] = True
+        found.append(entry)
+    return found
+
+
+def method_entry(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the settings of a method, by its kind or one of the paper's names."""
     axes = dict(ALIASES.get(name, {"kind": name}))
     kind = str(axes["kind"])
     entry = {**axes, **_section(values, f"method.{kind}.")}
@@ -87,6 +104,23 @@ def _method_entry(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
         tokens = values.get("num_virtual_tokens")
         entry["num_virtual_tokens"] = _plain(tokens) if tokens is not None else 10
     return entry
+
+
+def _further_methods(values: Mapping[str, Any], problems: list[ConfigError]) -> list[Any]:
+    """Read entries as a recipe has them; text that is no list is a problem of its field."""
+    text = str(values.get("methods.more") or "")
+    if not text.strip():
+        return []
+    try:
+        found = read_yaml(text)
+    except RecipeErrors as error:
+        problems += [ConfigError(one.message, field="methods.more") for one in error.problems]
+        return []
+    if isinstance(found, list):
+        return found
+    advice = "write each method on a line of its own after '- '"
+    problems.append(ConfigError(f"must be a list; {advice}", field="methods.more"))
+    return []
 
 
 def _own_task(values: Mapping[str, Any], problems: list[ConfigError]) -> list[dict[str, Any]]:
@@ -111,12 +145,14 @@ def _backbones(values: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _regimes(values: Mapping[str, Any], problems: list[ConfigError]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for kind in values.get("regimes") or ():
-        if kind == "few_shot":
-            found += [{"kind": kind, "k": k} for k in _shots(values, problems)]
-        elif kind == "full_data" and values.get("full_data.max_train") not in (None, ""):
-            found.append({"kind": kind, "max_train": _plain(values["full_data.max_train"])})
+        entry = {"kind": kind, **_section(values, f"{kind}.")}
+        if entry.get("draw") == "fewglue":
+            # Its examples are fixed; what was typed for a draw does not apply.
+            found.append({"kind": kind, "draw": entry["draw"]})
+        elif kind == "few_shot":
+            found += [{**entry, "k": k} for k in _shots(values, problems)]
         else:
-            found.append({"kind": kind})
+            found.append(entry)
     return found
 
 
@@ -151,102 +187,6 @@ def _integers(
     return list(dict.fromkeys(found))
 
 
-def values_from_recipe(recipe: Recipe, tasks: Sequence[str]) -> Values | None:
-    """Fill the form from a recipe; None when the form cannot show all of it.
-
-    Args:
-        recipe: Any valid recipe.
-        tasks: Names of the tasks that the form offers.
-    """
-    values = default_values(tasks)
-    values |= dict.fromkeys(FORM_DEFAULTS)
-    values |= _flat(recipe.training.model_dump(mode="json"), "training.")
-    values |= _flat(recipe.tuning.model_dump(mode="json"), "tuning.")
-    values |= {
-        "name": recipe.name,
-        "question": recipe.question,
-        "selection": recipe.selection,
-        "seeds.data": ", ".join(map(str, recipe.seeds.data)),
-        "seeds.init": ", ".join(map(str, recipe.seeds.init)),
-    }
-    _show_tasks(recipe, tasks, values)
-    _show_backbones(recipe, values)
-    _show_regimes(recipe, values)
-    _show_methods(recipe, values)
-    try:
-        again = recipe_from_values(values)
-    except RecipeErrors:
-        return None
-    return values if _same(again, recipe) else None
-
-
-def _same(one: Recipe, other: Recipe) -> bool:
-    def content(recipe: Recipe) -> set[str]:
-        return {config.canonical_json() for config in recipe.runs()}
-
-    return content(one) == content(other) and one.tuning == other.tuning
-
-
-def _flat(content: Mapping[str, Any], prefix: str) -> Values:
-    found: Values = {}
-    for name, value in content.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
-
-
-def _show_tasks(recipe: Recipe, tasks: Sequence[str], values: Values) -> None:
-    values["tasks"] = [task.name for task in recipe.tasks if task.name in tasks and not task.folder]
-    own = [task for task in recipe.tasks if task.folder]
-    for task in own[:1]:
-        values |= _flat(task.model_dump(mode="json", exclude={"text_fields"}), "own.")
-        values["own.text_fields"] = ", ".join(task.text_fields)
-    values.pop("own.data_version", None)
-
-
-def _show_backbones(recipe: Recipe, values: Values) -> None:
-    values["backbones"] = [choice.name for choice in recipe.backbones if choice.name in BACKBONES]
-    for choice in recipe.backbones:
-        shown = choice.model_dump(mode="json", exclude={"name"})
-        if not choice.name:
-            values |= _flat(shown, "backbone.")
-        elif choice.pooling:
-            values["backbone.pooling"] = choice.pooling
-
-
-def _show_regimes(recipe: Recipe, values: Values) -> None:
-    values["regimes"] = list(dict.fromkeys(regime.kind for regime in recipe.regimes))
-    few_shot = [regime for regime in recipe.regimes if regime.kind == "few_shot"]
-    shots = [str(regime.model_dump()["k"]) for regime in few_shot]
-    values["few_shot.k"] = ", ".join(shots) or values["few_shot.k"]
-    for regime in recipe.regimes:
-        if regime.kind == "full_data":
-            values["full_data.max_train"] = regime.model_dump()["max_train"]
-
-
-def _show_methods(recipe: Recipe, values: Values) -> None:
-    values["methods"] = [_form_name(method) for method in recipe.methods]
-    for method in recipe.methods:
-        shown = method.model_dump(mode="json")
-        if "num_virtual_tokens" in shown:
-            values["num_virtual_tokens"] = shown["num_virtual_tokens"]
-        rates = method.default_rates.model_dump()
-        for path, value in _flat(shown, f"method.{method.kind}.").items():
-            if path in values:
-                is_default = "learning_rates" in path and rates.get(last_part(path)) == value
-                values[path] = None if is_default else value
-
-
-def _form_name(method: MethodConfig) -> str:
-    shown = method.model_dump(mode="json")
-    for alias, axes in ALIASES.items():
-        if all(shown.get(name) == value for name, value in axes.items()):
-            return alias
-    return method.kind
-
-
 def form_path(field: str, recipe_values: Mapping[str, Any]) -> str:
     """Find the form's control for a field that an error names; "" when there is none.
 
@@ -259,7 +199,9 @@ def form_path(field: str, recipe_values: Mapping[str, Any]) -> str:
     if part == "methods":
         chosen = list(recipe_values.get("methods") or ())
         place = int(number) if number.isdecimal() else len(chosen)
-        if place >= len(chosen) or not name:
+        if place >= len(chosen):
+            return "methods.more" if number else "methods"
+        if not name:
             return "methods"
         kind = str(ALIASES.get(chosen[place], {"kind": chosen[place]})["kind"])
         return name if name == "num_virtual_tokens" else f"method.{kind}.{name}"
@@ -272,7 +214,10 @@ def form_path(field: str, recipe_values: Mapping[str, Any]) -> str:
         is_own = number.isdecimal() and int(number) >= len(chosen)
         return f"backbone.{name or 'path'}" if is_own else "backbones"
     if part == "regimes":
-        return {"k": "few_shot.k", "max_train": "full_data.max_train"}.get(name, "regimes")
+        kinds = [str(entry["kind"]) for entry in _regimes(recipe_values, [])]
+        place = int(number) if number.isdecimal() else len(kinds)
+        path = f"{kinds[place]}.{name}" if place < len(kinds) else ""
+        return path if path in recipe_values else "regimes"
     if field == "training":  # both lengths given
         return "training.epochs"
     if part == "seeds":

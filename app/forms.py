@@ -20,14 +20,17 @@ from core.methods import METHODS, LearningRates
 from core.recipe import Recipe
 from core.recipe_parts import TaskChoice, Training, Tuning
 from core.regimes import REGIMES
+from core.tasks import TASKS
 
-Kind = Literal["integer", "number", "text", "switch", "choice"]
+Kind = Literal["integer", "number", "text", "switch", "choice", "choices", "lines"]
 Values = dict[str, Any]
 
 SIMPLE_TRAINING = ("max_updates", "max_tokens", "batch_size")
 OWN_PLACES = ("kind", "learning_rates", "num_virtual_tokens", "position", "representation")
 FORM_DEFAULTS = {"training.max_updates": 200, "training.max_tokens": 64}
 DEFAULT_METHODS = ("prompt_tuning", "adap_ins_pos")
+DATA_SEEDS, INIT_SEEDS = "0-4", "0, 1"
+"""What few-shot studies usually cross: draws of examples, and initial weights."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class FormField:
     help: str
     kind: Kind
     default: Any = None
-    choices: tuple[tuple[str, str], ...] = ()
+    choices: tuple[tuple[str, str | int], ...] = ()
     optional: bool = False
     field: str = ""
 
@@ -68,25 +71,29 @@ def _field(name: str, info: FieldInfo, prefix: str) -> FormField | None:
     annotation, optional = _unwrap(info.annotation)
     kinds: dict[Any, Kind] = {int: "integer", float: "number", bool: "switch", str: "text"}
     kind: Kind | None = kinds.get(annotation)
-    choices: tuple[tuple[str, str], ...] = ()
-    if get_origin(annotation) is Literal:
-        kind = "choice"
-        choices = tuple((str(value), str(value)) for value in get_args(annotation))
-        if len(choices) < 2:
-            return None
-    if kind is None:
-        return None
     path = f"{prefix}{name}"
     default = FORM_DEFAULTS.get(path, info.get_default())
-    return FormField(
-        path, info.title or name, info.description or "", kind, default, choices, optional
-    )
+    choices: tuple[tuple[str, str | int], ...] = ()
+    if get_origin(annotation) is tuple and get_origin(get_args(annotation)[0]) is Literal:
+        kind, annotation, default = "choices", get_args(annotation)[0], list(default)
+    if get_origin(annotation) is Literal:
+        kind = kind or "choice"
+        choices = tuple((_words(value), value) for value in get_args(annotation))
+        if len(choices) < 2:
+            return None
+    if kind is None or not info.title:
+        return None
+    return FormField(path, info.title, info.description or "", kind, default, choices, optional)
+
+
+def _words(value: object) -> str:
+    return str(value).replace("_", " ")
 
 
 def fields_of(
     model: type[BaseModel], prefix: str = "", *, besides: Sequence[str] = ()
 ) -> Iterator[FormField]:
-    """Describe a model's fields, those of nested models included.
+    """Describe a model's fields, those of nested models included; one without a title is inner.
 
     Args:
         model: A part of the recipe.
@@ -169,6 +176,72 @@ def last_part(path: str) -> str:
     return path.rsplit(".", 1)[-1]
 
 
+def regime_fields(kind: str) -> tuple[FormField, ...]:
+    """Settings of one regime; a single one says in its title what it belongs to."""
+    every = [
+        replace(item, kind="text", help=f"{item.help} Several with commas between.", default="16")
+        if item.path == "few_shot.k"
+        else item
+        for item in fields_of(REGIMES[kind], f"{kind}.")
+    ]
+    if len(every) == 1:
+        title = f"{REGIMES[kind].TITLE}: {every[0].title.lower()}"
+        return (replace(every[0], title=title),)
+    # What takes a row of its own stands last.
+    return tuple(sorted(every, key=lambda item: item.kind == "choices"))
+
+
+def template_field() -> FormField:
+    """Choice of the template of all tasks that have one of this name."""
+    names = dict.fromkeys(name for spec in TASKS.values() for name in spec.templates)
+    described = TaskChoice.model_fields["template"]
+    shown = tuple((_words(name), name) for name in names)
+    return FormField(
+        "template",
+        "Input template",
+        "How fields become the input. Tasks that lack it keep their own.",
+        "choice",
+        described.get_default(),
+        (("each task's default", ""), *shown),
+    )
+
+
+def diagnostics_field() -> FormField:
+    """Switch of the diagnostic sets of the tasks that have them."""
+    described = TaskChoice.model_fields["diagnostics"]
+    return FormField(
+        "diagnostics",
+        described.title or "",
+        described.description or "",
+        "switch",
+        described.get_default(),
+    )
+
+
+def tasks_with_templates() -> tuple[str, ...]:
+    """Tasks whose input can be written in several ways."""
+    return tuple(name for name, spec in TASKS.items() if len(spec.templates) > 1)
+
+
+def tasks_with_diagnostics() -> tuple[str, ...]:
+    """Tasks whose runs may be scored on further sets."""
+    return tuple(name for name, spec in TASKS.items() if spec.diagnostics)
+
+
+def further_fields() -> tuple[FormField, ...]:
+    """Where a study's runs start from, and methods whose settings differ from the form's."""
+    start = next(item for item in fields_of(Recipe) if item.path == "init_from")
+    more = FormField(
+        "methods.more",
+        "Further methods",
+        "As in a recipe, one entry after each “- ”: a second variant of a method, for example "
+        "{kind: p_tuning_v2, prefix_projection: true}.",
+        "lines",
+        "",
+    )
+    return start, more
+
+
 def own_task_fields() -> tuple[FormField, ...]:
     """Fields of a task of one's own."""
     keep = ("name", "folder", "label_field", "group_field")
@@ -203,6 +276,8 @@ def default_values(tasks: Sequence[str] = ("desk",)) -> Values:
     simple, rest = training_fields()
     every = [*simple, *rest, *own_task_fields(), *own_backbone_fields()]
     every += [item for kind in METHODS for item in method_fields(kind)]
+    every += [item for kind in REGIMES for item in regime_fields(kind)]
+    every += [*further_fields(), template_field(), diagnostics_field()]
     values: Values = {item.path: item.default for item in every}
     values |= {
         "name": "",
@@ -210,8 +285,6 @@ def default_values(tasks: Sequence[str] = ("desk",)) -> Values:
         "tasks": list(tasks[:1]),
         "backbones": ["minilm"],
         "regimes": ["full_data"],
-        "few_shot.k": "16",
-        "full_data.max_train": None,
         "methods": list(DEFAULT_METHODS),
         "num_virtual_tokens": 10,
         "seeds.init": "0, 1",
@@ -222,4 +295,5 @@ def default_values(tasks: Sequence[str] = ("desk",)) -> Values:
 
 def regime_choices() -> tuple[tuple[str, str], ...]:
     """Label and value of each regime."""
-    return tuple((config.TITLE, kind) for kind, config in sorted(REGIMES.items(), reverse=True))
+    kinds = sorted(REGIMES, key=lambda kind: (kind != "full_data", kind))
+    return tuple((REGIMES[kind].TITLE, kind) for kind in kinds)

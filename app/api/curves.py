@@ -10,6 +10,7 @@ from fastapi.responses import PlainTextResponse
 
 from app.api._figure import figure_response
 from app.api._parts import StoreOf, as_json
+from app.run_words import about
 from app.stored_config import read_config
 from core.errors import ConfigError, NotFound
 from core.metrics import TITLES
@@ -17,6 +18,7 @@ from core.metrics.flags import FLAGS
 from core.plots import cut_histogram
 from core.store import queries, scalars
 from core.store.views import RunView
+from core.tuning import selecting_metric
 
 router = APIRouter(tags=["runs"])
 MAX_NAMES = 20
@@ -39,9 +41,11 @@ def run_body(view: RunView) -> dict[str, Any]:
     except ConfigError as error:
         # A run of another version still has curves, events and a log to look at.
         body["config"], body["sentence"] = json.loads(view.config), str(error)
+        body["about"], body["criterion"] = [], view.row.metric
     else:
         body["config"] = config.model_dump(mode="json")
         body["sentence"] = config.method.describe()
+        body["about"], body["criterion"] = about(config), selecting_metric(config)
     body["flags"], body["titles"] = FLAGS, TITLES
     return body
 

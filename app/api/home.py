@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from app.api._parts import StoreOf, as_json
+from core.metrics import TITLES
 from core.store import queries
 from core.store.query_rows import state_counts
 from core.store.workers import list_workers
@@ -19,6 +20,7 @@ def home(store: StoreOf) -> dict[str, Any]:
     """Everything that Home shows."""
     with store.read() as session:
         content: dict[str, Any] = as_json(queries.home(session))
+    content["titles"] = TITLES
     return content
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from app import actions
-from app.api._parts import StoreOf, as_json
+from app.api._parts import SettingsOf, StoreOf, as_json
+from core.metrics import TITLES
 from core.states import RunState
 from core.store import queries
 from core.store.views import RunFilters
@@ -67,6 +68,7 @@ def list_runs(
         {"id": row.id, "slug": row.slug, "name": row.name}
         for row in {row.id: row for row in (*known.values(), *rows)}.values()
     ]
+    content["titles"] = TITLES
     return content
 
 
@@ -83,6 +85,6 @@ def retry(run_id: str, store: StoreOf) -> dict[str, str]:
 
 
 @router.get("/{run_id}/recipe")
-def recipe(run_id: str, store: StoreOf) -> dict[str, str]:
+def recipe(run_id: str, store: StoreOf, settings: SettingsOf) -> dict[str, str]:
     """The run's settings as a recipe, to be changed and queued again."""
-    return {"yaml": actions.clone_recipe(store, run_id).to_yaml()}
+    return {"yaml": actions.clone_recipe(store, run_id, settings).to_yaml()}

@@ -29,8 +29,13 @@ def control(field: FormField, **more: Any) -> Component:
         return gr.Number(**shared)
     if field.kind == "switch":
         return gr.Checkbox(**shared)
+    if field.kind == "choices":
+        shared["elem_classes"] = "choices"
+        return gr.CheckboxGroup(choices=list(field.choices), **shared)
+    if field.kind == "lines":
+        return gr.Textbox(lines=3, max_lines=12, elem_classes="mono-input", **shared)
     if field.kind == "choice":
-        choices = list(field.choices)
+        choices: list[tuple[str, str | int]] = list(field.choices)
         if field.optional:
             choices = [("default", ""), *choices]
             shared["value"] = field.default or ""

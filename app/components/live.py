@@ -14,10 +14,21 @@ from markupsafe import Markup
 from app.components.html import fill
 
 
-def static_html(content: Markup, *, elem_id: str | None = None, visible: bool = True) -> gr.HTML:
+def static_html(
+    content: Markup,
+    *,
+    elem_id: str | None = None,
+    elem_classes: str | None = None,
+    visible: bool = True,
+) -> gr.HTML:
     """Add ready HTML to the page; only ``Markup`` is taken, so nothing unescaped gets in."""
     return gr.HTML(
-        str(content), elem_id=elem_id, visible=visible, js_on_load=None, apply_default_css=False
+        str(content),
+        elem_id=elem_id,
+        elem_classes=elem_classes,
+        visible=visible,
+        js_on_load=None,
+        apply_default_css=False,
     )
 
 

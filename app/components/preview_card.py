@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from app.components.html import chip, code_block, fill, join
-from app.preview import MethodPreview, Preview
+from app.preview import MethodPreview, Preview, TaskExamples
 from core.errors import ConfigError
 
 GROUP_WORDS = {"prompt": "prompt", "selector": "selector", "head": "head", "backbone": "backbone"}
@@ -44,6 +44,7 @@ def preview_card(view: Preview) -> Markup:
         '<section class="card preview" aria-label="Run preview"><div class="section-head">'
         '<h2>What will run</h2>{ready}</div><p class="preview-count"><strong>{runs}</strong> '
         '{noun} <span class="muted">= {grid}</span></p><dl>{trials}'
+        "<dt>Training examples</dt><dd>{examples}</dd>"
         "<dt>Updates a run</dt><dd>{updates}</dd>"
         '<dt>Time, one worker</dt><dd>{time} {rough}<span class="muted small">{basis}</span></dd>'
         '</dl>{table}{warnings}<details class="more"><summary>Recipe and command</summary>{yaml}'
@@ -54,7 +55,8 @@ def preview_card(view: Preview) -> Markup:
         noun=noun,
         grid=view.grid,
         trials=trials,
-        updates=_updates(view.updates),
+        examples=_examples(view.examples),
+        updates=_span(view.updates),
         time=duration_text(view.estimate.seconds),
         rough=chip("rough", "warn") if view.estimate.is_rough else Markup(),
         basis=view.estimate.basis.removeprefix("Rough: ").capitalize(),
@@ -65,11 +67,25 @@ def preview_card(view: Preview) -> Markup:
     )
 
 
-def _updates(span: tuple[int, int] | None) -> str:
+def _span(span: tuple[int, int] | None) -> str:
     if span is None:
         return "–"
     low, high = span
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _examples(tasks: Sequence[TaskExamples]) -> Markup:
+    """Write the number of one task alone, of several with their names."""
+    spans = [(found.task, _span((found.fewest, found.most))) for found in tasks]
+    if len(spans) == 1:
+        return fill("{span}", span=spans[0][1])
+    return join(
+        (
+            fill('<span class="nowrap">{task} {span}</span>', task=task, span=span)
+            for task, span in spans
+        ),
+        " · ",
+    ) or fill("–")
 
 
 def _method_table(methods: Sequence[MethodPreview]) -> Markup:

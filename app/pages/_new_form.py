@@ -15,13 +15,16 @@ from app import actions
 from app.components.fields import elem_id
 from app.components.html import notice
 from app.components.preview_card import preview_card, problems_card
-from app.form_values import form_path, recipe_from_values, values_from_recipe
+from app.form_filling import values_from_recipe
+from app.form_values import form_path, recipe_from_values
 from app.forms import Values, default_values
 from app.pages._context import PageContext
 from app.preview import preview
+from app.submission import recipe_problems
+from app.task_options import TaskOptions, task_options
 from core.errors import ConfigError, RecipeErrors, StudioError
 from core.recipe import Recipe
-from core.recipe_files import parse_recipe_text
+from core.recipe_files import load_recipe, parse_recipe_text, shipped_recipes
 
 FORM_TAB, YAML_TAB = "form", "yaml"
 DRAFT_RESTORED = Markup(
@@ -36,12 +39,14 @@ logger = logging.getLogger(__name__)
 class NewForm:
     """Handlers of the page; they keep nothing between events."""
 
-    def __init__(
-        self, context: PageContext, tasks: Sequence[str], controls: Mapping[str, Component]
-    ) -> None:
+    def __init__(self, context: PageContext, controls: Mapping[str, Component]) -> None:
         self._context = context
-        self._tasks = tasks
         self._paths = tuple(controls)
+
+    @property
+    def _tasks(self) -> tuple[str, ...]:
+        """Tasks of the form now; files and data sets come and go while the page stands."""
+        return task_options(self._context.settings).values
 
     def _values(self, entered: Sequence[Any]) -> Values:
         return dict(zip(self._paths, entered, strict=True))
@@ -50,10 +55,10 @@ class NewForm:
         found = (values.get(path) for path in self._paths)
         return ["" if value is None else value for value in found]
 
-    def first_sight(self) -> tuple[Markup, str]:
-        """Card and button of a fresh form, part of the page, so that it is usable at once."""
-        card, label, _ = self._drawn(default_values(self._tasks))
-        return card, label
+    def first_sight(self) -> tuple[Markup, str, str]:
+        """Card, button and text of a fresh form, part of the page, so that it is usable at once."""
+        card, label, recipe = self._drawn(default_values(self._tasks))
+        return card, label, recipe.to_yaml() if recipe else ""
 
     def changed(self, *entered: Any) -> tuple[str, Any, Values, Any]:
         """Draw the card for what is entered, name the button, keep the draft, write the YAML."""
@@ -68,7 +73,7 @@ class NewForm:
     def _drawn(self, values: Values) -> tuple[Markup, str, Recipe | None]:
         try:
             recipe = recipe_from_values(values)
-            if problems := actions.task_problems(recipe, self._context.settings):
+            if problems := recipe_problems(recipe, self._context.settings, self._context.store):
                 raise RecipeErrors(problems)
         except RecipeErrors as error:
             return problems_card(self._placed(error.problems, values)), "Queue runs", None
@@ -133,43 +138,55 @@ class NewForm:
         return ["", card, button, *self._updates(values)]
 
     def opened(self, request: gr.Request, draft: Values | None, *entered: Any) -> list[Any]:
-        """Fill the form at the first sight: a clone named in the address, or the kept draft.
+        """Fill the form at the first sight: what the address names, or the kept draft.
 
         A fresh form is part of the page already, so that what is typed early is not lost; its
         card is drawn again, for the times of a page that was built long ago are old.
         """
-        key = uuid.uuid4().hex
-        stay = [gr.skip()] * len(self._paths)
-        values = self._values(entered)
-        recipe = self._named_recipe(dict(request.query_params))
+        options = task_options(self._context.settings)
+        address = dict(request.query_params)
+        recipe = self._named_recipe(address)
+        values = self._wanted(recipe, address, draft, options)
+        tab, told, note = gr.skip(), "", ""
+        if recipe is not None and values is None:
+            tab, told = gr.Tabs(selected=YAML_TAB), str(notice(NOT_IN_FORM))
+        elif values is draft and draft is not None:
+            fresh = self._updates(default_values(options.values))
+            note = "" if self._updates(draft) == fresh else str(DRAFT_RESTORED)
+        updates = [gr.skip()] * len(self._paths) if values is None else self._updates(values)
+        place = self._paths.index("tasks")
+        chosen = {} if values is None else {"value": updates[place]}
+        updates[place] = gr.CheckboxGroup(choices=list(options.choices), **chosen)
+        card, button, read = self._shown(self._values(entered) if values is None else values)
+        text = recipe or (read if values is not None else None)
+        shown = text.to_yaml() if text else gr.skip()
+        return [uuid.uuid4().hex, tab, shown, told, note, card, button, *updates]
+
+    def _wanted(
+        self,
+        recipe: Recipe | None,
+        address: Mapping[str, str],
+        draft: Values | None,
+        options: TaskOptions,
+    ) -> Values | None:
+        """Values that the form should be filled with; None: leave it as it is."""
         if recipe is not None:
-            named = values_from_recipe(recipe, self._tasks)
-            if named is not None:
-                card, button, _ = self._shown(named)
-                text = recipe.to_yaml()
-                return [key, gr.skip(), text, "", "", card, button, *self._updates(named)]
-            told = str(notice(NOT_IN_FORM))
-            card, button, _ = self._shown(values)
-            tab = gr.Tabs(selected=YAML_TAB)
-            return [key, tab, recipe.to_yaml(), told, "", card, button, *stay]
+            return values_from_recipe(recipe, options.values)
+        if task := options.named(address.get("task", "")):
+            return default_values((task,))
         if draft and set(draft) == set(self._paths):
-            draft["tasks"] = [name for name in draft["tasks"] or () if name in self._tasks]
-            card, button, kept = self._shown(draft)
-            text = kept.to_yaml() if kept else gr.skip()
-            updates = self._updates(draft)
-            is_fresh = updates == self._updates(default_values(self._tasks))
-            note = "" if is_fresh else str(DRAFT_RESTORED)
-            return [key, gr.skip(), text, "", note, card, button, *updates]
-        card, button, fresh = self._shown(values)
-        text = fresh.to_yaml() if fresh else gr.skip()
-        return [key, gr.skip(), text, "", "", card, button, *stay]
+            draft["tasks"] = [name for name in draft["tasks"] or () if name in options.values]
+            return draft
+        return None
 
     def _named_recipe(self, address: Mapping[str, str]) -> Recipe | None:
         try:
             if run_id := address.get("clone"):
-                return actions.clone_recipe(self._context.store, run_id)
+                return actions.clone_recipe(self._context.store, run_id, self._context.settings)
             if study_id := address.get("clone_study"):
                 return actions.clone_study(self._context.store, study_id)
+            if (name := address.get("recipe")) in shipped_recipes():
+                return load_recipe(str(name))
         except StudioError as error:
-            logger.info("nothing to clone: %s", error)
+            logger.info("nothing to fill the form with: %s", error)
         return None

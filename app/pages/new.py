@@ -10,28 +10,34 @@ from gradio.components import Component
 from markupsafe import Markup
 
 from app.components.fields import control, elem_id
-from app.components.html import fill, page_head
+from app.components.html import fill, join, page_head
 from app.components.live import page_load, static_html
 from app.forms import (
+    DATA_SEEDS,
+    INIT_SEEDS,
     FormField,
     Values,
     default_values,
+    diagnostics_field,
+    further_fields,
     method_choices,
     method_fields,
     own_backbone_fields,
     own_task_fields,
     regime_choices,
+    regime_fields,
+    tasks_with_diagnostics,
+    tasks_with_templates,
+    template_field,
     training_fields,
 )
 from app.pages._context import PageContext
 from app.pages._new_form import FORM_TAB, YAML_TAB, NewForm
+from app.task_options import TaskOptions, task_options
 from core.backbones.spec import BACKBONES
-from core.data.tasks import locate
-from core.errors import DataError
 from core.methods import METHODS
-from core.recipe_parts import TaskChoice
-from core.settings import Settings
-from core.tasks import TASKS
+from core.recipe_files import shipped_recipes
+from core.regimes import REGIMES
 
 TITLE = "New experiment"
 ROUTE = "new"
@@ -43,24 +49,9 @@ REDIRECT = "(target) => { if (target) setTimeout(() => window.location.assign(ta
 KIND_TITLES = {kind: config.TITLE for kind, config in METHODS.items()}
 
 
-def available_tasks(settings: Settings) -> tuple[list[str], list[str]]:
-    """Names of tasks whose files are here, bundled ones first, and of those without."""
-    here: list[str] = []
-    missing: list[str] = []
-    for name in TASKS:
-        try:
-            locate(TaskChoice(name=name), settings.data_folders)
-        except DataError:
-            missing.append(name)
-        else:
-            here.append(name)
-    here.sort(key=lambda name: (TASKS[name].suite != "bundled", name != "desk", name))
-    return here, missing
-
-
 def build(context: PageContext) -> None:
     """Add the form, the preview card and the YAML tab to the open Blocks."""
-    here, missing = available_tasks(context.settings)
+    options = task_options(context.settings)
     static_html(
         page_head(
             "New experiment",
@@ -74,12 +65,12 @@ def build(context: PageContext) -> None:
     with gr.Row(elem_classes="new-layout", equal_height=False):
         with gr.Column(scale=7, min_width=320), gr.Tabs() as tabs:
             with gr.Tab("Form", id=FORM_TAB):
-                controls = _form(here, missing)
+                controls, crossed = _form(options)
+            form = NewForm(context, controls)
+            first_card, first_label, first_text = form.first_sight()
             with gr.Tab("Recipe as YAML", id=YAML_TAB, elem_id="yaml-tab"):
-                yaml_text, load_button, queue_yaml, yaml_told = _yaml_tab()
+                yaml_text, load_button, queue_yaml, yaml_told = _yaml_tab(first_text)
         with gr.Column(scale=4, min_width=300, elem_classes="preview-column"):
-            form = NewForm(context, here, controls)
-            first_card, first_label = form.first_sight()
             card = static_html(first_card, elem_id="preview-card")
             queue_button = gr.Button(first_label, variant="primary", elem_id="queue-button")
             reset_button = gr.Button("Start over", size="sm", elem_id="reset-button")
@@ -103,25 +94,28 @@ def build(context: PageContext) -> None:
     queued = queue_yaml.click(form.submit_text, [key, yaml_text], [target, yaml_told], **quiet)
     queued.success(None, target, None, js=REDIRECT, **quiet)
     load_button.click(form.load_text, yaml_text, [tabs, yaml_told, *inputs], **quiet)
+    seeds = [controls["seeds.data"], controls["seeds.init"]]
+    crossed.click(lambda: (DATA_SEEDS, INIT_SEEDS), None, seeds, **quiet)
     sight = [draft_note, card, queue_button]
     reset_button.click(form.reset, None, [*sight, *inputs], **quiet)
     opened = [key, tabs, yaml_text, yaml_told, *sight, *inputs]
     page_load(form.opened, [draft, *inputs], opened, **quiet)
 
 
-def _form(here: Sequence[str], missing: Sequence[str]) -> dict[str, Component]:
+def _form(options: TaskOptions) -> tuple[dict[str, Component], gr.Button]:
+    """Add the three steps; return the controls by path, and the button of few-shot's seeds."""
     controls: dict[str, Component] = {}
-    defaults = default_values(here)
+    defaults = default_values(options.values)
     _step(1, "Task", "What is classified, by which frozen model, from how many examples.")
     with gr.Group(elem_classes="step-body"):
-        _task_step(controls, defaults, here, missing)
+        crossed = _task_step(controls, defaults, options)
     _step(2, "Methods", "Each is trained on the same examples, in the same order.")
     with gr.Group(elem_classes="step-body"):
         _method_step(controls, defaults)
     _step(3, "Budget", "The same for every method, so that none has an advantage.")
     with gr.Group(elem_classes="step-body"):
         _budget_step(controls, defaults)
-    return controls
+    return controls, crossed
 
 
 def _step(number: int, title: str, text: str) -> None:
@@ -137,9 +131,12 @@ def _step(number: int, title: str, text: str) -> None:
 
 
 def _add(controls: dict[str, Component], fields: Sequence[FormField]) -> None:
-    for start in range(0, len(fields), 2):
+    """Add controls, two a row; lists of choices and longer texts have a row of their own."""
+    narrow = [field for field in fields if field.kind not in ("choices", "lines")]
+    rows = [narrow[start : start + 2] for start in range(0, len(narrow), 2)]
+    for row in [*rows, *([field] for field in fields if field not in narrow)]:
         with gr.Row():
-            for field in fields[start : start + 2]:
+            for field in row:
                 controls[field.path] = control(field)
 
 
@@ -161,31 +158,35 @@ def _choices(
     )
 
 
-def _task_step(
-    controls: dict[str, Component],
-    defaults: Values,
-    here: Sequence[str],
-    missing: Sequence[str],
-) -> None:
-    names = [(f"{TASKS[name].title}", name) for name in here]
-    absent = f"Needs files, start with --data FOLDER: {', '.join(missing)}." if missing else ""
-    _choices(controls, "tasks", "Tasks", names, defaults["tasks"], absent)
+def _shown_with(region: str, path: str, values: Sequence[str]) -> None:
+    """Hide a region of the form until one of these choices is ticked."""
+    ticked = ", ".join(f'#{elem_id(path)} input[name="{value}"]:checked' for value in values)
+    rule = f".new-layout:not(:has({ticked})) #{region} {{ display: none !important; }}"
+    static_html(Markup("<style>{}</style>").format(Markup(rule)), elem_classes="no-room")
+
+
+def _task_step(controls: dict[str, Component], defaults: Values, options: TaskOptions) -> gr.Button:
+    missing = ", ".join(options.missing)
+    absent = f"Needs files, start with --data FOLDER: {missing}." if missing else ""
+    _choices(controls, "tasks", "Tasks", options.choices, defaults["tasks"], absent)
+    for region, field, tasks in (
+        ("input-template", template_field(), tasks_with_templates()),
+        ("diagnostic-sets", diagnostics_field(), tasks_with_diagnostics()),
+    ):
+        with gr.Column(elem_id=region, elem_classes="task-setting"):
+            controls[field.path] = control(field)
+        _shown_with(region, "tasks", tasks)
     _choices(controls, "regimes", "Training examples", regime_choices(), defaults["regimes"])
-    few_shot = FormField(
-        "few_shot.k",
-        "Few-shot: examples of each label",
-        "Only with few-shot; several numbers with commas between.",
-        "text",
-        "16",
-    )
-    at_most = FormField(
-        "full_data.max_train",
-        "Full data: at most",
-        "A count; empty: all.",
-        "integer",
-        optional=True,
-    )
-    _add(controls, (few_shot, at_most))
+    for _, kind in regime_choices():
+        region = f"regime-{kind.replace('_', '-')}"
+        with gr.Column(elem_id=region, elem_classes="regime-settings"):
+            fields = regime_fields(kind)
+            if len(fields) > 1:
+                static_html(fill('<h3 class="inner-head">{name}</h3>', name=REGIMES[kind].TITLE))
+            _add(controls, fields)
+            if kind == "few_shot":
+                crossed = gr.Button("Use 5 draws × 2 initial weights", size="sm")
+        _shown_with(region, "regimes", (kind,))
     bundled = [(spec.title, name) for name, spec in BACKBONES.items()]
     _choices(
         controls,
@@ -200,6 +201,7 @@ def _task_step(
         _add(controls, own_task_fields())
         static_html(Markup('<h3 class="inner-head">A model of your own</h3>'))
         _add(controls, own_backbone_fields())
+    return crossed
 
 
 def _method_step(controls: dict[str, Component], defaults: Values) -> None:
@@ -224,6 +226,8 @@ def _method_step(controls: dict[str, Component], defaults: Values) -> None:
         for kind, title in KIND_TITLES.items():
             static_html(fill('<h3 class="inner-head">{title}</h3>', title=title))
             _add(controls, method_fields(kind))
+        static_html(Markup('<h3 class="inner-head">Further</h3>'))
+        _add(controls, further_fields())
 
 
 def _budget_step(controls: dict[str, Component], defaults: Values) -> None:
@@ -251,15 +255,25 @@ def _budget_step(controls: dict[str, Component], defaults: Values) -> None:
     _add(controls, (name, question))
 
 
-def _yaml_tab() -> tuple[gr.Textbox, gr.Button, gr.Button, gr.HTML]:
+def _yaml_tab(first_text: str) -> tuple[gr.Textbox, gr.Button, gr.Button, gr.HTML]:
     static_html(
         Markup(
             '<p class="muted">The same recipe that the form makes. Paste one of your own, or copy '
             "it into a file for <code>./studio run</code>.</p>"
         )
     )
+    links = join(
+        (fill('<a href="/new?recipe={name}">{name}</a>', name=name) for name in shipped_recipes()),
+        " · ",
+    )
+    static_html(fill('<p class="muted small">Ready-made: {links}</p>', links=links))
     text = gr.Textbox(
-        label="Recipe", lines=20, max_lines=40, elem_id="recipe-yaml", elem_classes="mono-input"
+        first_text,
+        label="Recipe",
+        lines=20,
+        max_lines=40,
+        elem_id="recipe-yaml",
+        elem_classes="mono-input",
     )
     told = static_html(Markup())
     with gr.Row():

@@ -4,7 +4,8 @@ import {
   register, setQuery, stateChip, toast,
 } from "./studio.js";
 import { draw, layout, merge, smooth } from "./charts.js";
-import { continuesText, isResumed, scoringText } from "./views_home.js";
+import { continuesText, isResumed, scoringText, taskText } from "./views_home.js";
+import { extraCard, metricTitle, tasksCard } from "./run_tasks.js";
 
 const ACTIVE = ["starting", "running", "stopping"];
 const ENDED = ["succeeded", "failed", "cancelled"];
@@ -12,8 +13,10 @@ const SKIPPED = new Set(["schema_version"]);
 const total = (counts) => Object.values(counts || {}).reduce((sum, n) => sum + n, 0);
 /* Short runs need less smoothing, or the average lags behind the whole curve. */
 const usualWeight = (updates) => (updates > 1000 ? 0.95 : updates > 250 ? 0.85 : 0.6);
-const devNames = (curves) =>
-  Object.keys(curves).filter((name) => name.startsWith("dev/") && name !== "dev/loss");
+/* The metric that chooses the checkpoint comes first. */
+const devNames = (curves, view) =>
+  Object.keys(curves).filter((name) => name.startsWith("dev/") && !name.endsWith("loss"))
+    .sort((a, b) => (b === `dev/${view.criterion}`) - (a === `dev/${view.criterion}`));
 
 /* ---- pieces ---- */
 
@@ -26,7 +29,7 @@ function actions({ row }) {
     ${["failed", "cancelled"].includes(row.state) && button("retry", "Retry", "btn-primary")}
     <a class="btn" href="/new?clone=${row.id}">Clone</a>
     <a class="btn" href="/compare?study=S${row.study_number}">Compare</a>
-    ${row.state === "succeeded" && html`<a class="btn btn-primary" href="/try?task=${encodeURIComponent(row.task)}&runs=${row.id}">Try it</a>`}`;
+    ${row.state === "succeeded" && html`<a class="btn btn-primary" href="/try?task=${encodeURIComponent(row.task.split("+")[0])}&runs=${row.id}">Try it</a>`}`;
 }
 
 function head(view) {
@@ -34,9 +37,10 @@ function head(view) {
   const { color } = methodStyle(row.method_label);
   return html`<header class="page-head" data-key="head"><div>
     <p class="crumbs"><a href="/runs?study=${study.id}">${study.slug} ${study.name}</a> › ${row.slug}</p>
-    <h1><i class="swatch" style="background:${color}"></i>${row.method_label} <span class="muted">on ${row.task}</span>${study.selection === "paper_practice" && html` <span class="chip chip-warn" title="Checkpoints are chosen on the reported split itself">paper practice</span>`}</h1>
+    <h1><i class="swatch" style="background:${color}"></i>${row.method_label} <span class="muted">on ${taskText(row)}</span>${study.selection === "paper_practice" && html` <span class="chip chip-warn" title="Checkpoints are chosen on the reported split itself">paper practice</span>`}</h1>
     <p>${view.sentence}</p>
     <p class="small">${row.backbone} · ${row.regime} · data seed ${row.data_seed}, init seed ${row.init_seed}${row.role === "trial" && " · trial of the tuning"}</p>
+    <p class="small muted">${view.about.join(" · ")}${view.config.init_from && html`${view.about.length > 0 && " · "}starts from <a href="/run?run=${view.config.init_from}">a trained run</a>`}</p>
     </div><div class="page-actions">${actions(view)}</div></header>`;
 }
 
@@ -69,7 +73,7 @@ function testFact(view) {
     ? `opened ${study.test_openings} time${study.test_openings > 1 ? "s" : ""}` : "";
   if (view.is_test_open && result.test)
     return Object.entries(result.test).map(([name, value]) =>
-      fact(`Test ${view.titles[name] || name}`, `${percent(value)} %`, [result.test_source, times].filter(Boolean).join(", ")));
+      fact(`Test ${metricTitle(view, name)}`, `${percent(value)} %`, [result.test_source, times].filter(Boolean).join(", ")));
   return fact("Test", html`sealed <button type="button" class="btn btn-small" data-action="open-test">Open</button>`,
     "shown when all runs of the study have ended; opening earlier is recorded");
 }
@@ -86,7 +90,8 @@ function resultCard(view) {
     ${bad && html`<div class="notice notice-bad" role="alert"><p><strong>${row.exit_kind || row.state}</strong> ${row.exit_detail}</p></div>`}
     ${!bad && row.exit_detail && html`<p class="muted small">${row.exit_detail.replace(/\bsteps?\b/g, (word) => word.replace("step", "update"))}</p>`}
     ${row.state === "succeeded" && html`<dl class="facts">
-      ${Object.entries(result.dev || {}).map(([name, value], i) => fact(`Dev ${view.titles[name] || name}`, `${percent(value)} %`,
+      ${view.config.selection === "refit" && fact("Dev", "none", "trained on all of train; the last checkpoint is kept")}
+      ${Object.entries(result.dev || {}).map(([name, value], i) => fact(`Dev ${metricTitle(view, name)}`, `${percent(value)} %`,
         i === 0 ? `best checkpoint, update ${result.best_step ?? "–"}${majority !== undefined && majority !== null ? `; majority ${percent(majority)} %` : ""}; last ${percent(result.dev_last?.[name])} %` : ""))}
       ${testFact(view)}
       ${fact("Train loss", number(result.train_loss, 3), "mean of the last updates")}
@@ -95,13 +100,15 @@ function resultCard(view) {
       ${fact("Time", duration(result.seconds), result.cpu_seconds ? `${duration(result.cpu_seconds)} of processor time` : "")}
     </dl>`}
     ${(result.flags || []).length > 0 && html`<ul class="small muted flags">${result.flags.map((flag) => html`<li><strong>${flag}</strong>: ${view.flags[flag] || ""}</li>`)}</ul>`}
+    ${result.tasks && tasksCard(view)}${result.extra && extraCard(view, result.extra)}
   </section>`;
 }
 
 function configRows(value, path = []) {
   return Object.entries(value).flatMap(([name, part]) => {
     if (SKIPPED.has(name) || part === null || part === "") return [];
-    if (part && typeof part === "object" && !Array.isArray(part)) return configRows(part, [...path, name]);
+    const isNested = part && typeof part === "object" && (!Array.isArray(part) || typeof part[0] === "object");
+    if (isNested) return configRows(part, [...path, name]);
     if (Array.isArray(part) && !part.length) return [];
     return [[[...path, name].join("."), Array.isArray(part) ? part.join(", ") : String(part)]];
   });
@@ -125,8 +132,8 @@ const chartCard = (name, title, note = "", tools = "") => html`<section class="c
   <div class="section-head"><h2>${title}</h2>${tools}</div>${note && html`<p class="muted small">${note}</p>`}
   <div data-keep><div class="chart" data-chart="${name}" role="img" aria-label="${title}"></div></div></section>`;
 
-function evaluations(curves) {
-  const names = ["dev/loss", ...devNames(curves)].filter((name) => curves[name]);
+function evaluations(curves, view) {
+  const names = ["dev/loss", ...devNames(curves, view)].filter((name) => curves[name]);
   const steps = [...new Set(names.flatMap((name) => curves[name].steps))].sort((a, b) => a - b);
   if (!steps.length) return "";
   const at = (name, step) => curves[name].values[curves[name].steps.indexOf(step)];
@@ -153,15 +160,20 @@ function lossFigure(curves, view, weight) {
     data.push({ x: train.steps, y: train.values, name: "train, each update", mode: "lines", line: { color, width: 1 }, opacity: 0.4, hoverinfo: "skip" });
     data.push({ x: train.steps, y: smooth(train.values, weight), name: "train, smoothed", mode: "lines", line: { color, width: 3 }, hovertemplate: "%{y:.4f}" });
   }
+  /* Of a joint training each task's own loss can be switched on in the legend. */
+  for (const [name, curve] of Object.entries(curves)) {
+    const task = /^train\/(.+)\/loss$/.exec(name)?.[1];
+    if (task) data.push({ x: curve.steps, y: smooth(curve.values, weight), name: `train, ${task}`, mode: "lines", line: { width: 2 }, visible: "legendonly", hovertemplate: "%{y:.4f}" });
+  }
   if (dev) data.push({ x: dev.steps, y: dev.values, name: "dev", mode: "lines+markers", line: { color: "#7d8592", width: 2, dash: "dash" }, marker: { size: 6, symbol: "diamond" }, hovertemplate: "%{y:.4f}" });
   return { data, layout: layout("updates", "loss (nats)", joins(view.attempts)) };
 }
 
 function devFigure(curves, view) {
   const { color } = methodStyle(view.row.method_label);
-  const names = devNames(curves);
+  const names = devNames(curves, view);
   const dashes = ["solid", "dash", "dot"], symbols = ["circle", "square", "diamond"];
-  const data = names.map((name, i) => ({ x: curves[name].steps, y: curves[name].values, name: view.titles[name.slice(4)] || name.slice(4), mode: "lines+markers", line: { color, width: 2, dash: dashes[i % 3] }, marker: { size: 6, symbol: symbols[i % 3] }, hovertemplate: "%{y:.1%}" }));
+  const data = names.map((name, i) => ({ x: curves[name].steps, y: curves[name].values, name: metricTitle(view, name.slice(4)), mode: "lines+markers", line: name.split("/").length > 2 ? { width: 1.5, dash: dashes[i % 3] } : { color, width: 2, dash: dashes[i % 3] }, marker: { size: 6, symbol: symbols[i % 3] }, hovertemplate: "%{y:.1%}" }));
   // One metric names the axis; several stand in the legend.
   const yTitle = names.length === 1 ? data[0].name : "score on dev";
   const marks = joins(view.attempts);
@@ -187,10 +199,10 @@ function body(view, curves, ui) {
     ${ENDED.includes(row.state) ? resultCard(view) : progress(view)}
     ${hasTrain ? html`<div class="charts" data-key="charts">
       ${chartCard("loss", "Loss", "", slider)}
-      ${devNames(curves).length ? chartCard("dev", "On dev") : ""}
+      ${devNames(curves, view).length ? chartCard("dev", "On dev") : ""}
       ${view.histograms.includes("cut") && chartCard("cut", "Where the prompt goes", "Share of the dev examples for which each cut was chosen, at every evaluation.")}
       ${view.histograms.includes("pool") && chartCard("pool", "Which prompts are mixed", "Mean weight of each prompt of the pool over the dev examples, at every evaluation.")}
-    </div>${evaluations(curves)}` : !ENDED.includes(row.state) && html`<section class="card empty" data-key="wait"><p>${waiting}</p></section>`}
+    </div>${evaluations(curves, view)}` : !ENDED.includes(row.state) && html`<section class="card empty" data-key="wait"><p>${waiting}</p></section>`}
     ${timeline(view)}${configTable(view.config)}
     <details class="card" data-key="log" data-log><summary>Log of the last attempt</summary><pre class="log" tabindex="0">${ui.log}</pre></details>
   </div>`;

@@ -23,7 +23,14 @@ register("queue-chip", (element) => {
 
 const runName = (run) => html`<span class="nowrap">${swatch(run.method_label)}<a
   href="/run?run=${run.id}">${run.method_label}</a></span>
-  <span class="muted small">${run.task} · ${seedText(run)}</span>`;
+  <span class="muted small">${taskText(run)} · ${seedText(run)}</span>`;
+
+/* A joint run names all its tasks. */
+export const taskText = (run) => run.task.split("+").join(" + ");
+
+/* Accuracy goes without saying; any other metric is named. */
+export const metricNote = (metric, titles) =>
+  metric && metric !== "accuracy" ? html`<div class="muted small">${titles[metric] || metric}</div>` : "";
 
 export const seedText = (run) =>
   run.data_seed ? `seed ${run.init_seed}, data seed ${run.data_seed}` : `seed ${run.init_seed}`;
@@ -106,18 +113,17 @@ const workers = (list) => list.length
   : html`<div class="notice notice-warn">No worker is running, so queued runs wait. <code>./studio up</code>
       starts one.</div>`;
 
-function resultRow(run) {
-  const value = run.dev.accuracy;
+function resultRow(run, titles) {
   return html`<tr data-key="${run.id}"><td>${runName(run)}
     <div class="muted small">S${run.study_number} · ${run.regime}</div></td>
-    <td class="num"><strong>${percent(value)} %</strong></td>
+    <td class="num"><strong>${percent(run.score)} %</strong>${metricNote(run.metric, titles)}</td>
     <td class="num muted">${ago(run.ended_at)}</td></tr>`;
 }
 
-const results = (rows) => rows.length
+const results = (rows, titles) => rows.length
   ? html`<div class="table-scroll"><table class="table"><thead><tr><th>Run</th>
-      <th class="num">Accuracy, dev</th><th class="num">Ended</th></tr></thead>
-      <tbody>${rows.slice(0, 8).map(resultRow)}</tbody></table></div>`
+      <th class="num">On dev</th><th class="num">Ended</th></tr></thead>
+      <tbody>${rows.slice(0, 8).map((run) => resultRow(run, titles))}</tbody></table></div>`
   : html`<div class="card empty"><p class="empty-title">No results yet</p>
       <p>They appear here as runs end.</p></div>`;
 
@@ -135,7 +141,7 @@ register("home", (element) => {
           <div class="card"><div class="section-head"><h2 id="now-title">Running and waiting</h2>
           <a href="/runs">All runs</a></div>${activity(view)}</div>
           <div><div class="section-head"><h2>Latest results</h2><a href="/compare">Compare</a></div>
-          ${results(view.finished)}</div>
+          ${results(view.finished, view.titles)}</div>
         </section>
         <section class="stack">
           <div class="card"><div class="section-head"><h2>Workers</h2></div>${workers(view.workers)}</div>

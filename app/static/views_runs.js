@@ -3,7 +3,9 @@
 import {
   register, api, poll, html, patch, query, setQuery, percent, duration, ago, count, stateChip, toast,
 } from "./studio.js";
-import { continuesText, isResumed, progress, scoringText, seedText, swatch } from "./views_home.js";
+import {
+  continuesText, isResumed, metricNote, progress, scoringText, seedText, swatch, taskText,
+} from "./views_home.js";
 
 const OPEN = new Set(["queued", "starting", "running"]);
 const LIVE = new Set(["starting", "running", "stopping"]);
@@ -46,13 +48,15 @@ function groupProgress(rows) {
     style="width:${(100 * failed).toFixed(1)}%"></i></span><span class="muted small nowrap">${text}</span></div>`;
 }
 
-function score(rows) {
-  const done = rows.filter((row) => row.state === "succeeded" && typeof row.dev.accuracy === "number");
-  const numbers = moments(done.map((row) => row.dev.accuracy));
+function score(rows, titles) {
+  const done = rows.filter((row) => row.state === "succeeded" && typeof row.score === "number");
+  const numbers = moments(done.map((row) => row.score));
   if (!numbers) return html`<span class="muted">–</span>`;
+  const [{ metric }] = done;
   const spread = numbers.n > 1 ? html` <span class="muted">± ${percent(numbers.std)}</span>` : "";
-  return html`<span title="Mean accuracy on dev at the best checkpoint, over ${numbers.n} seeds"><strong>
-    ${percent(numbers.mean)}</strong>${spread} % <span class="muted small">n=${numbers.n}</span></span>`;
+  return html`<span title="Mean ${titles[metric] || metric} on dev at the best checkpoint, over ${numbers.n}
+    seeds"><strong>${percent(numbers.mean)}</strong>${spread} % <span class="muted small">n=${numbers.n}</span></span>
+    ${metricNote(metric, titles)}`;
 }
 
 const parameters = (row) =>
@@ -82,13 +86,13 @@ function seedRow(row, group) {
     <td>${stateChip(row.state)}</td><td>${(LIVE.has(row.state) || isResumed(row)) && progress(row)}
     ${(!LIVE.has(row.state) || scoringText(row)) && html`<span
     class="muted small cut detail" title="${detail}">${detail}</span>`}</td>
-    <td class="num">${percent(row.dev.accuracy)}${flags([row])}</td><td class="num muted">${parameters(row)}</td>
+    <td class="num">${percent(row.score)}${flags([row])}</td><td class="num muted">${parameters(row)}</td>
     <td class="num">${action(row)}</td></tr>`;
 }
 
 const groupKey = (group) => `${group.study_id}-${group.config_hash}`;
 
-function groupRows(group, unfolded) {
+function groupRows(group, unfolded, titles) {
   const [first] = group.rows;
   const key = groupKey(group);
   const single = group.rows.length === 1;
@@ -99,16 +103,16 @@ function groupRows(group, unfolded) {
   const name = single ? html`<a href="/run?run=${first.id}">${first.method_label}</a>` : first.method_label;
   const head = html`<tr class="group-row" data-key="${key}"><td><div class="group-name">${fold}
     ${swatch(first.method_label)}<div><span class="strong">${name}</span><div class="muted small">
-    ${first.task} · ${first.regime} · ${first.backbone}${single ? html` · ${seedText(first)}`
+    ${taskText(first)} · ${first.regime} · ${first.backbone}${single ? html` · ${seedText(first)}`
     : html` · ${group.rows.length} seeds`}</div></div></div></td>
     <td>${stateSummary(group.rows)}</td><td>${groupProgress(group.rows)}</td>
-    <td class="num">${score(group.rows)}${flags(group.rows)}</td>
+    <td class="num">${score(group.rows, titles)}${flags(group.rows)}</td>
     <td class="num muted">${parameters(first)}</td>
     <td class="num">${single ? action(first) : ""}</td></tr>`;
   return open ? [head, ...group.rows.map((row) => seedRow(row, group))] : [head];
 }
 
-function studyBlock(study, groups, unfolded) {
+function studyBlock(study, groups, unfolded, titles) {
   const open = (study.states.queued || 0) + (study.states.starting || 0) + (study.states.running || 0);
   const failed = study.states.failed || 0;
   const done = study.states.succeeded || 0;
@@ -125,9 +129,9 @@ function studyBlock(study, groups, unfolded) {
     ${open > 0 && html`<button type="button" class="btn btn-small" data-study="${study.id}"
       data-verb="cancel">Cancel ${open}</button>`}
     </div></div><div class="table-scroll"><table class="table runs-table"><thead><tr><th scope="col">Method</th>
-    <th scope="col">State</th><th scope="col">Progress</th><th scope="col" class="num">Accuracy, dev</th>
+    <th scope="col">State</th><th scope="col">Progress</th><th scope="col" class="num">On dev</th>
     <th scope="col" class="num">Parameters</th><th scope="col"><span class="visually-hidden">Actions</span></th>
-    </tr></thead><tbody>${groups.flatMap((group) => groupRows(group, unfolded))}</tbody></table></div></section>`;
+    </tr></thead><tbody>${groups.flatMap((group) => groupRows(group, unfolded, titles))}</tbody></table></div></section>`;
 }
 
 const option = (value, text, chosen) =>
@@ -161,7 +165,7 @@ function emptyText() {
 function draw(element, view, state) {
   const order = [...new Set(view.groups.map((group) => group.study_id))];
   const blocks = order.map((id) => studyBlock(view.studies[id],
-    view.groups.filter((group) => group.study_id === id), state.unfolded));
+    view.groups.filter((group) => group.study_id === id), state.unfolded, view.titles));
   const shown = view.offset + view.groups.length;
   const more = view.total > shown
     ? html`<p class="muted">Showing ${shown} of ${view.total} settings.

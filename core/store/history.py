@@ -13,19 +13,19 @@ from core.store.models import Run
 
 
 def step_times(session: Session, limit: int = 300) -> list[dict[str, Any]]:
-    """Return backbone, method kind, lengths and wall seconds an update of the newest runs.
+    """Return task, backbone, method kind, lengths and wall seconds an update of the newest runs.
 
     ``seconds`` is divided by the number of runs that trained together, so that times of runs add
     up to the time of a worker.
     """
     rows = session.execute(
-        select(Run.backbone, Run.method_kind, Run.config, Run.result, Run.group_size)
+        select(Run.task, Run.backbone, Run.method_kind, Run.config, Run.result, Run.group_size)
         .where(Run.state == RunState.SUCCEEDED.value)
         .order_by(Run.ended_at.desc())
         .limit(limit)
     )
     found: list[dict[str, Any]] = []
-    for backbone, method_kind, config, result, group_size in rows:
+    for task, backbone, method_kind, config, result, group_size in rows:
         numbers = result or {}
         updates, seconds = numbers.get("updates"), numbers.get("seconds")
         if not updates or not seconds:
@@ -33,6 +33,7 @@ def step_times(session: Session, limit: int = 300) -> list[dict[str, Any]]:
         training = json.loads(config)["training"]
         found.append(
             {
+                "task": task,
                 "backbone": backbone,
                 "method_kind": method_kind,
                 "max_tokens": training["max_tokens"],

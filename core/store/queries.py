@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Integer, cast, func, select
 from sqlalchemy.orm import Session
@@ -238,7 +239,7 @@ def comparison(session: Session, filters: RunFilters = ALL_RUNS) -> list[Compari
                 test_openings=row.test_openings,
                 num_trainable=row.num_trainable,
                 result=shown_result(row.result, is_test_open=is_open),
-                selection=chosen_on[row.study_id],
+                selection=chosen_on[row.study_id, row.role],
             )
         )
     return found
@@ -256,6 +257,7 @@ def playground_runs(session: Session, limit: int = 500) -> list[PlaygroundRun]:
     found = []
     for row in rows:
         run = run_row(row)
+        parts: Mapping[str, Any] = (row.result or {}).get("tasks") or {}
         found.append(
             PlaygroundRun(
                 run_id=run.id,
@@ -273,8 +275,11 @@ def playground_runs(session: Session, limit: int = 500) -> list[PlaygroundRun]:
                 init_seed=run.init_seed,
                 adapter=row.path,
                 dev=run.dev,
+                dev_of={name: part.get("dev") or {} for name, part in parts.items()}
+                or {run.task: run.dev},
                 flags=run.flags,
                 ended_at=run.ended_at,
+                metric=run.metric,
             )
         )
     return found

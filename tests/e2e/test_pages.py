@@ -108,6 +108,44 @@ def test_own_data_is_checked_while_it_is_entered(site: Site, page: Page) -> None
     expect(page.get_by_text("Ready", exact=True)).to_have_count(0)
 
 
+def test_the_settings_of_a_regime_stand_there_only_when_it_is_chosen(
+    site: Site, page: Page
+) -> None:
+    page.goto(f"{site.address}/new")
+    expect(page.get_by_role("button", name="Queue 4 runs")).to_be_visible()
+    shots = page.locator("#field-few-shot-k")
+    sampling = page.locator("#field-multi-task-sampling")
+    expect(shots).not_to_be_visible()
+    expect(sampling).not_to_be_visible()
+    page.get_by_label("Few-shot", exact=True).check()
+    expect(shots).to_be_visible()
+    page.get_by_role("button", name="Use 5 draws × 2 initial weights").click()
+    # Two regimes, two methods, five draws by two initial weights.
+    expect(page.get_by_role("button", name="Queue 40 runs")).to_be_enabled()
+    page.get_by_label("Multi-task", exact=True).check()
+    expect(page.locator("#field-regimes .studio-field-error")).to_contain_text("add a second task")
+    page.get_by_label("Clauses (bundled)").check()
+    expect(sampling).to_be_visible()
+    card = page.locator("#preview-card")
+    expect(card).to_contain_text("2 tasks × 2 regimes + 1 joint training + 2 controls")
+    page.get_by_label("Full data", exact=True).uncheck()
+    page.get_by_label("Few-shot", exact=True).uncheck()
+    expect(shots).not_to_be_visible()
+    expect(page.get_by_role("button", name="Queue 60 runs")).to_be_enabled()
+
+
+def test_a_shipped_recipe_is_opened_by_its_address(site: Site, page: Page) -> None:
+    page.goto(f"{site.address}/new?recipe=demo")
+    expect(page.get_by_label("Name of the study")).to_have_value("Demo")
+    expect(page.get_by_role("button", name="Queue 6 runs")).to_be_enabled()
+
+
+def test_a_task_is_chosen_by_the_address(site: Site, page: Page) -> None:
+    page.goto(f"{site.address}/new?task=clauses")
+    expect(page.get_by_label("Clauses (bundled)")).to_be_checked()
+    expect(page.get_by_label("Desk (bundled)")).not_to_be_checked()
+
+
 def test_the_tab_of_the_text_shows_nothing_of_the_form(site: Site, page: Page) -> None:
     page.goto(f"{site.address}/new")
     expect(page.get_by_role("button", name="Queue 4 runs")).to_be_visible()

@@ -225,7 +225,7 @@ def test_try_it_refuses_an_empty_text(page: Page, site: Site) -> None:
     answer_all(site, ["[CLS]"])
     page.get_by_role("textbox", name="Second text").fill(" ")
     page.get_by_role("button", name="Classify").click()
-    expect(page.get_by_role("alert")).to_contain_text("Both texts are needed.")
+    expect(page.get_by_role("alert")).to_contain_text("Still empty: Second text.")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

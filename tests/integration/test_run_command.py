@@ -128,7 +128,7 @@ def test_bad_input_is_told_at_its_field_and_queues_nothing(
 
 
 @pytest.mark.parametrize(
-    ("texts", "words"), [(["  "], "empty"), (["a", "b", "c"], "one or two"), (["a"], "studio")]
+    ("texts", "words"), [(["  "], "empty"), (["a"] * 9, "1 to 8"), (["a"], "studio")]
 )
 def test_a_question_without_an_answer_is_refused(home: Path, texts: list[str], words: str) -> None:
     done = studio(home, "predict", *texts)

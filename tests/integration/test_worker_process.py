@@ -97,17 +97,21 @@ def test_a_ring_never_waits_for_a_broker_that_is_away(
 class FakeAnswerer:
     def __init__(self) -> None:
         self.groups: list[list[str]] = []
+        self.tasks: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
 
     def preload(self, choice: BackboneChoice) -> None:
         assert choice.name == "minilm"
 
-    def answer(self, texts: Sequence[str], adapters: Mapping[str, Path]) -> list[dict[str, Any]]:
+    def answer(
+        self, texts: Sequence[str], adapters: Mapping[str, Path], task: str
+    ) -> list[dict[str, Any]]:
         assert self.gate.wait(20)
         if not texts[0].strip():
             raise InputError("The text is empty.")
         self.groups.append(list(adapters))
+        self.tasks.append(task)
         return [{"run_id": run_id, "label": "yes"} for run_id in adapters]
 
 
@@ -126,9 +130,9 @@ class Asking:
                 (folder / "adapter.json").write_text(card)
                 session.add(Artifact(run_id=run_id, name="adapter", path=folder.name))
 
-    def ask(self, text: str, key: str = "") -> str:
+    def ask(self, text: str, key: str = "", task: str = "") -> str:
         with self.store.write() as session:
-            return predictions.create_prediction(session, [text], self.runs, key)
+            return predictions.create_prediction(session, [text], self.runs, key, task=task)
 
     def view(self, prediction_id: str) -> predictions.PredictionView:
         with self.store.read() as session:
@@ -153,8 +157,9 @@ def asking(home: Path) -> Iterator[Asking]:
 
 
 def test_all_chosen_runs_answer_one_batch_for_each_backbone(asking: Asking) -> None:
-    view = asking.wait(asking.ask("a text"))
+    view = asking.wait(asking.ask("a text", task="rte"))
     assert view.state == "done"
+    assert asking.answerer.tasks == ["rte", "rte"]
     assert [answer.run_id for answer in view.answers] == [asking.runs[2], *asking.runs[:2]]
     assert "no trained adapter" in view.answers[0].body["error"]
     assert [answer.body.get("label") for answer in view.answers[1:]] == ["yes", "yes"]

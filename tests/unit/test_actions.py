@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import update
 
 from app import actions, command
+from app.submission import prepare_runs
 from core import queue
 from core.data.tasks import resolve
 from core.errors import ConfigError, NotFound, RecipeErrors
@@ -19,6 +22,7 @@ from core.settings import Settings
 from core.states import RunState
 from core.store import queries
 from core.store.models import Run
+from core.store.models_data import Artifact
 from core.store.session import Store
 from tests.small_studies import finish, new_store, recipe, start, worker
 
@@ -45,6 +49,19 @@ class Desk:
     def num_runs(self) -> int:
         with self.store.read() as session:
             return sum(queries.home(session).states.values())
+
+
+def write_task(folder: Path, *, labels: Sequence[str], each: int) -> Path:
+    """Write an official-looking folder with ``each`` different pairs of every label in train."""
+    folder.mkdir()
+    for stem, count in (("train", each), ("val", 4)):
+        lines = [
+            {"premise": f"{label} {stem} {number}", "hypothesis": "so it is", "label": label}
+            for number in range(count)
+            for label in labels
+        ]
+        (folder / f"{stem}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
 
 
 @pytest.fixture
@@ -101,6 +118,141 @@ def test_every_problem_is_told_at_once_and_nothing_is_queued(desk: Desk, tmp_pat
     assert desk.rings == []
 
 
+def test_a_draw_is_tried_for_every_seed_and_for_the_trials(desk: Desk, tmp_path: Path) -> None:
+    # Four groups of each label: three drawn in all hold one label only for some of the seeds.
+    folder = write_task(tmp_path / "own", labels=["a", "b"], each=8)
+    task = {"name": "own", "folder": str(folder)}
+    regime = {"kind": "few_shot", "count": "in_all", "k": 2}
+    told = desk.problems(
+        recipe(tasks=[task], regimes=[regime], seeds={"data": list(range(30)), "init": [0]})
+    )
+    assert set(told) == {"regimes.0"}
+    assert "task 'own'" in told["regimes.0"]
+
+
+def test_folds_are_refused_where_dev_is_large_enough(desk: Desk, tmp_path: Path) -> None:
+    large = write_task(tmp_path / "large", labels=["a", "b"], each=500)
+    small = write_task(tmp_path / "small", labels=["a", "b"], each=30)
+    folds = {"protocol": "tuned", "trials": 2, "folds": 5}
+    both = [{"name": path.name, "folder": str(path)} for path in (small, large)]
+    told = desk.problems(recipe(tasks=both, tuning=folds))
+    assert set(told) == {"tuning.folds"}
+    assert "'large'" in told["tuning.folds"]
+    assert "1,000" in told["tuning.folds"]
+    assert len(desk.submit(recipe(tasks=both[:1], tuning=folds))) == 2 * 2 * 5
+
+
+def test_folds_too_small_for_the_regime_are_refused(desk: Desk, tmp_path: Path) -> None:
+    task = {"name": "own", "folder": str(write_task(tmp_path / "own", labels=["a", "b"], each=20))}
+    wanted = recipe(
+        tasks=[task],
+        regimes=[{"kind": "few_shot", "k": 18}],
+        tuning={"protocol": "tuned", "trials": 2, "folds": 5},
+    )
+    assert set(desk.problems(wanted)) == {"tuning.folds"}
+
+
+def test_a_joint_run_holds_all_its_tasks_with_folder_and_version(desk: Desk) -> None:
+    wanted = recipe(tasks=["desk", "clauses"], regimes=["multi_task"], seeds={"init": [0]})
+    joint, *controls = prepare_runs(wanted, desk.settings)[::2]
+    assert joint.task_label == "desk+clauses"
+    assert [control.task_label for control in controls] == ["desk", "clauses"]
+    for config in (joint, *controls):
+        assert {task.name for task in config.tasks} == {"desk", "clauses"}
+        assert all(task.data_version for task in config.tasks)
+    assert desk.submit(wanted)
+
+
+def test_missing_diagnostics_and_diagnostic_sets_are_told(desk: Desk, tmp_path: Path) -> None:
+    folder = write_task(tmp_path / "RTE", labels=["entailment", "not_entailment"], each=30)
+    settings = desk.settings.model_copy(update={"data_dir": str(tmp_path)})
+    lacking = replace(desk, settings=settings)
+    assert folder.is_dir()
+    told = lacking.problems(recipe(tasks=[{"name": "rte", "diagnostics": True}, "ax-b"]))
+    assert set(told) == {"tasks.0", "tasks.1"}
+    assert "AX-b.jsonl" in told["tasks.0"]
+    assert "diagnostics: true" in told["tasks.1"]
+    assert len(lacking.submit(recipe(tasks=["rte"]))) == 4
+
+
+def finished_run(desk: Desk, wanted: Recipe, adapter: bool = True) -> str:
+    """Let the first run of a study succeed; return its id."""
+    run_id = desk.submit(wanted)[0]
+    finish(desk.store, worker(desk.store), [0.8])
+    if adapter:
+        with desk.store.write() as session:
+            session.add(Artifact(run_id=run_id, name="adapter", path="adapter"))
+    return run_id
+
+
+def test_runs_start_from_a_finished_run_of_the_same_shape(desk: Desk) -> None:
+    first = finished_run(desk, recipe(("adap_ins_pos",)))
+    method = {
+        "kind": "adap_ins_pos",
+        "learning_rates": {"prompt": 0.001},
+        "temperature": {"end": 0.1},
+    }
+    wanted = recipe((method,), tasks=["clauses"], init_from="S1-1")  # type: ignore[arg-type]
+    configs = prepare_runs(wanted, desk.settings, desk.store)
+    assert {config.init_from for config in configs} == {first}
+    run_id = desk.submit(wanted)[0]
+    clone = actions.clone_recipe(desk.store, run_id, desk.settings)
+    assert clone.init_from == first
+    assert desk.submit(clone)
+
+
+@pytest.mark.parametrize(
+    ("methods", "changes", "field", "words"),
+    [
+        (("prompt_tuning",), {}, "methods.0", "has other tensors"),
+        (("adap_pos",), {}, "methods.0", "has other tensors"),
+        (({"kind": "adap_ins_pos", "num_virtual_tokens": 5},), {}, "methods.0", "another size"),
+        (("adap_ins_pos",), {"init_from": "S1-2"}, "init_from", "is queued"),
+        (("adap_ins_pos",), {"init_from": "S7-1"}, "init_from", "no run S7-1"),
+    ],
+)
+def test_a_run_that_cannot_be_started_from_is_refused(
+    desk: Desk, methods: tuple[Any, ...], changes: dict[str, Any], field: str, words: str
+) -> None:
+    finished_run(desk, recipe(("adap_ins_pos",)))
+    told = desk.problems(recipe(methods, **{"init_from": "S1-1", **changes}))
+    assert set(told) == {field}
+    assert words in told[field]
+
+
+def test_a_run_without_an_adapter_gives_nothing(desk: Desk) -> None:
+    finished_run(desk, recipe(("adap_ins_pos",)), adapter=False)
+    told = desk.problems(recipe(("adap_ins_pos",), init_from="S1-1"))
+    assert set(told) == {"init_from"}
+
+
+def test_a_clone_finds_its_task_by_name_again(desk: Desk, tmp_path: Path) -> None:
+    write_task(tmp_path / "RTE", labels=["entailment", "not_entailment"], each=30)
+    settings = desk.settings.model_copy(update={"data_dir": str(tmp_path)})
+    official = replace(desk, settings=settings)
+    run_id = official.submit(recipe(tasks=["rte"]))[0]
+    (task,) = actions.clone_recipe(desk.store, run_id, settings).tasks
+    assert task == TaskChoice(name="rte")
+    (away,) = actions.clone_recipe(desk.store, run_id, desk.settings).tasks
+    assert away.folder == str((tmp_path / "RTE").resolve())
+
+
+def test_a_joint_run_clones_into_the_same_run(desk: Desk) -> None:
+    wanted = recipe(
+        ("prompt_tuning",),
+        tasks=["desk", "clauses"],
+        regimes=[{"kind": "multi_task", "own": ["vectors"]}],
+    )
+    joint, *rest = desk.submit(wanted)
+    with desk.store.read() as session:
+        original = RunConfig.model_validate_json(queries.run_view(session, joint).config)
+        control = RunConfig.model_validate_json(queries.run_view(session, rest[-1]).config)
+    clone = actions.clone_recipe(desk.store, joint, desk.settings)
+    assert prepare_runs(clone, desk.settings) == [original]
+    again = actions.clone_recipe(desk.store, rest[-1], desk.settings)
+    assert control in prepare_runs(again, desk.settings)
+
+
 def test_cancel_and_retry_move_the_run_and_ring(desk: Desk) -> None:
     first, *_ = desk.submit(recipe())
     assert actions.cancel_run(desk.store, first) is RunState.CANCELLED
@@ -126,7 +278,7 @@ def test_a_clone_has_the_same_config_and_seeds(desk: Desk) -> None:
     clone = actions.clone_recipe(desk.store, run_id)
     with desk.store.read() as session:
         original = RunConfig.model_validate_json(queries.run_view(session, run_id).config)
-    again = actions.prepare_recipe(clone, desk.settings).runs()
+    again = prepare_runs(clone, desk.settings)
     assert again == [original]
 
 

@@ -40,6 +40,7 @@ def test_help_names_every_verb(home: Path) -> None:
         "alive",
         "check",
         "data",
+        "export",
     ):
         assert f"\n  {verb} " in done.stdout
 

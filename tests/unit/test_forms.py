@@ -6,16 +6,27 @@ from typing import Any
 
 import pytest
 
-from app.form_values import form_path, recipe_from_values, values_from_recipe
-from app.forms import default_values, fields_of, method_choices, method_fields, training_fields
+from app.form_filling import values_from_recipe
+from app.form_values import form_path, recipe_from_values
+from app.forms import (
+    default_values,
+    fields_of,
+    method_choices,
+    method_fields,
+    regime_fields,
+    training_fields,
+)
 from core.errors import RecipeErrors
 from core.methods import ALIASES, METHODS
 from core.recipe import Recipe
-from core.recipe_files import load_recipe
+from core.recipe_files import load_recipe, shipped_recipes
 from core.recipe_parts import Training
+from core.regimes import REGIMES
+from core.tasks import TASKS as DECLARED
 from tests.small_studies import recipe
 
 TASKS = ("desk", "clauses")
+OFFERED = (*TASKS, *(set(DECLARED) - set(TASKS)), "reviews@0123456789abcdef")
 
 
 def read(**changes: Any) -> Recipe:
@@ -69,9 +80,53 @@ def test_several_few_shot_sizes_are_several_regimes() -> None:
     found = read(regimes=["full_data", "few_shot"], **{"few_shot.k": "4, 16"})
     assert [regime.label for regime in found.regimes] == [
         "full_data",
-        "few_shot (k = 4)",
-        "few_shot (k = 16)",
+        "few_shot (4 per label, full dev)",
+        "few_shot (16 per label, full dev)",
     ]
+
+
+def test_every_setting_of_a_regime_is_in_the_form_but_what_the_studio_sets() -> None:
+    for kind, config in REGIMES.items():
+        shown = {field.path.split(".")[1] for field in regime_fields(kind)}
+        assert shown == set(config.model_fields) - {"kind", "role"}
+    own = next(field for field in regime_fields("multi_task") if field.path == "multi_task.own")
+    assert own.kind == "choices"
+    assert [value for _, value in own.choices] == ["vectors", "position", "representation"]
+
+
+def test_the_settings_of_a_regime_count_only_when_it_is_chosen() -> None:
+    typed: dict[str, Any] = {"few_shot.k": "none", "multi_task.own": ["vectors"]}
+    assert [regime.kind for regime in read(**typed).regimes] == ["full_data"]
+    joint = read(tasks=["cb", "rte"], regimes=["multi_task"], **typed).regimes[0]
+    assert joint.own_axes == ("vectors",)
+
+
+def test_fewglue_is_fixed_whatever_was_typed_for_a_draw() -> None:
+    values = {"few_shot.k": "none", "few_shot.draw": "fewglue"}
+    (regime,) = read(tasks=["cb"], regimes=["few_shot"], **values).regimes
+    assert regime.source == "fewglue"
+
+
+def test_added_data_sets_and_templates_reach_the_tasks() -> None:
+    chosen = ["rte", "wsc", "reviews@0123456789abcdef"]
+    found = read(tasks=chosen, template="paper_code", diagnostics=True)
+    rte, wsc, reviews = found.tasks
+    assert (rte.template, rte.diagnostics) == ("paper_code", True)
+    assert (wsc.template, wsc.diagnostics) == ("", False)  # it has no template of this name
+    assert (reviews.name, reviews.dataset) == ("reviews", "0123456789abcdef")
+    assert found.name.endswith("on rte, wsc, reviews")
+
+
+def test_further_methods_are_read_as_a_recipe_has_them() -> None:
+    text = "- adap_pos\n- {kind: p_tuning_v2, prefix_projection: true}"
+    labels = [method.label for method in read(**{"methods.more": text}).methods]
+    assert labels == ["prompt_tuning", "adap_ins_pos", "adap_pos", "p_tuning_v2 (MLP)"]
+
+
+@pytest.mark.parametrize("text", ["adap_pos", "- {", "- {kind: nothing}"])
+def test_unreadable_further_methods_are_told_at_their_field(text: str) -> None:
+    told = problems(**{"methods.more": text})
+    assert {form_path(field, default_values(TASKS)) for field in told} == {"methods.more"}
 
 
 @pytest.mark.parametrize(
@@ -119,9 +174,29 @@ def test_problems_find_their_control() -> None:
     assert form_path("tasks.1.folder", values) == "own.folder"
     assert form_path("backbones.1", values) == "backbone.path"
     assert form_path("seeds.init.0", values) == "seeds.init"
-    assert form_path("regimes.0.k", values) == "few_shot.k"
+    values |= {"regimes": ["full_data", "few_shot", "multi_task"], "few_shot.k": "4, 8"}
+    assert form_path("regimes.0.max_train", values) == "full_data.max_train"
+    assert form_path("regimes.2.k", values) == "few_shot.k"
+    assert form_path("regimes.3.own", values) == "multi_task.own"
+    assert form_path("regimes.3", values) == "regimes"
+    assert form_path("methods.2.kind", values) == "methods.more"
     both = problems(**{"training.max_updates": "5", "training.epochs": "2"})
     assert {form_path(field, values) for field in both} == {"training.epochs"}
+
+
+MIXED = recipe(
+    ("prompt_tuning", "adap_ins_pos"),
+    tasks=["cb", {"name": "rte", "diagnostics": True}, "wsc"],
+    regimes=[
+        {"kind": "full_data", "max_train": 100},
+        {"kind": "few_shot", "k": 4, "dev": "same_size"},
+        {"kind": "few_shot", "k": 8, "dev": "same_size"},
+        {"kind": "multi_task", "own": ["vectors"], "sampling": "uniform", "control": False},
+    ],
+    init_from="S3-12",
+)
+TWO_VARIANTS = ("prompt_tuning", {"kind": "prompt_tuning", "cut": 3}, "adap_pos")
+TWO_LENGTHS = ({"kind": "prompt_tuning", "num_virtual_tokens": 4}, "adap_pos")
 
 
 @pytest.mark.parametrize(
@@ -136,27 +211,55 @@ def test_problems_find_their_control() -> None:
             backbones=[{"name": "minilm", "pooling": "first"}],
         ),
         recipe(tasks=[{"name": "mine", "folder": "data/mine", "text_fields": ["a", "b"]}]),
-        load_recipe("demo"),
+        recipe(tasks=["cb", {"name": "reviews", "dataset": "0123456789abcdef"}]),
+        recipe(tasks=[{"name": "wic", "template": "p_tuning_v2"}, "desk"]),
+        recipe(tasks=["cb"], regimes=[{"kind": "few_shot", "draw": "fewglue"}]),
+        recipe(tasks=["cb"], tuning={"protocol": "tuned", "trials": 2, "folds": 5}),
+        recipe(TWO_VARIANTS),  # type: ignore[arg-type]
+        recipe(TWO_LENGTHS),  # type: ignore[arg-type]
+        recipe(({"kind": "dynamic_prompt", "position": "fixed"},)),  # type: ignore[arg-type]
+        MIXED,
+        *map(load_recipe, shipped_recipes()),
     ],
-    ids=["plain", "epochs", "settings", "own task", "demo"],
+    ids=[
+        "plain",
+        "epochs",
+        "settings",
+        "own task",
+        "added data",
+        "template",
+        "fewglue",
+        "folds",
+        "two settings of a method",
+        "different lengths",
+        "an axis without a name",
+        "every regime",
+        *shipped_recipes(),
+    ],
 )
 def test_a_recipe_goes_into_the_form_and_back(wanted: Recipe) -> None:
-    values = values_from_recipe(wanted, TASKS)
+    values = values_from_recipe(wanted, OFFERED)
     assert values is not None
     assert set(values) >= set(default_values(TASKS))
     again = recipe_from_values(values)
-    assert [c.config_hash for c in again.runs()] == [c.config_hash for c in wanted.runs()]
-    assert again.name == wanted.name
+    assert {c.config_hash for c in again.runs()} == {c.config_hash for c in wanted.runs()}
+    assert (again.name, again.tuning, again.init_from) == (
+        wanted.name,
+        wanted.tuning,
+        wanted.init_from,
+    )
+    assert values_from_recipe(again, OFFERED) == values
 
 
 @pytest.mark.parametrize(
     "wanted",
     [
-        recipe(("prompt_tuning", {"kind": "prompt_tuning", "cut": 3})),  # type: ignore[arg-type]
-        recipe(({"kind": "prompt_tuning", "num_virtual_tokens": 4}, "adap_pos")),  # type: ignore[arg-type]
         recipe(tasks=[{"name": "a", "folder": "x"}, {"name": "b", "folder": "y"}]),
+        recipe(tasks=["cb"], regimes=["full_data", {"kind": "full_data", "max_train": 9}]),
+        recipe(tasks=[{"name": "cb", "template": "p_tuning_v2"}, {"name": "rte", "template": ""}]),
+        recipe(tasks=[{"name": "away", "dataset": "0123456789abcdef"}]),
     ],
-    ids=["two settings of a method", "different lengths", "two own tasks"],
+    ids=["two own tasks", "two sizes of full data", "two templates", "data that are not here"],
 )
 def test_what_the_form_cannot_show_is_refused(wanted: Recipe) -> None:
-    assert values_from_recipe(wanted, TASKS) is None
+    assert values_from_recipe(wanted, OFFERED) is None

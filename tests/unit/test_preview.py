@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.small_studies import finish, new_store, recipe, worker
 
 def load(**changes: object) -> Load:
     values: dict[str, object] = {
+        "task": "desk",
         "backbone": "minilm",
         "method_kind": "prompt_tuning",
         "max_tokens": 64,
@@ -26,6 +28,7 @@ def load(**changes: object) -> Load:
         "updates": 100,
         "repeats": 2,
         "tokens": 40.0,
+        "rows": 1.0,
         "facts": None,
         "num_dev": 100,
         "evaluations": 10,
@@ -35,6 +38,7 @@ def load(**changes: object) -> Load:
 
 def past(seconds: float, **changes: object) -> StepTime:
     values: dict[str, object] = {
+        "task": "desk",
         "backbone": "minilm",
         "method_kind": "prompt_tuning",
         "max_tokens": 64,
@@ -72,6 +76,72 @@ def test_few_shot_updates_follow_the_drawn_examples() -> None:
         None,
     )
     assert view.updates == (20, 20)  # 8 labels x 4 examples = 2 batches, 10 times
+
+
+def test_joint_training_is_one_run_a_seed_and_its_control_one_a_task() -> None:
+    wanted = recipe(tasks=["desk", "clauses"], regimes=[{"kind": "multi_task", "max_train": 100}])
+    view = preview(wanted, None)
+    assert view.num_runs == 2 * 2 * (1 + 2)
+    assert view.grid == "(1 joint training + 2 controls) × 2 methods × 2 seeds"
+    # 100 updates of two tasks of equal size: 100 jointly, 50 for each alone.
+    assert view.updates == (50, 100)
+    assert [(found.task, found.most) for found in view.examples] == [
+        ("desk", 100),
+        ("clauses", 100),
+    ]
+
+
+def test_single_tasks_and_joint_training_are_added_in_the_sentence() -> None:
+    regimes: list[object] = ["full_data", {"kind": "multi_task", "control": False}]
+    view = preview(recipe(tasks=["desk", "clauses"], regimes=regimes), None)
+    assert view.grid == "(2 tasks + 1 joint training) × 2 methods × 2 seeds"
+    assert view.num_runs == 3 * 2 * 2
+    assert any("No control" in text for text in view.warnings)
+
+
+def test_a_few_shot_draw_is_counted_and_one_draw_alone_is_told() -> None:
+    view = preview(recipe(regimes=[{"kind": "few_shot", "k": 4}]), None)
+    (found,) = view.examples
+    assert (found.task, found.fewest, found.most) == ("desk", 32, 32)
+    assert any("One draw" in text for text in view.warnings)
+    several = recipe(regimes=[{"kind": "few_shot", "k": 4}], seeds={"data": [0, 1], "init": [0]})
+    assert not any("One draw" in text for text in preview(several, None).warnings)
+
+
+def test_folds_multiply_the_trials() -> None:
+    tuning = {"protocol": "tuned", "trials": 3, "folds": 5}
+    view = preview(recipe(tuning=tuning), None)
+    assert (view.num_trials, view.num_finals) == (2 * 3 * 5, 4)
+    assert any("5 times, once a fold" in text for text in view.warnings)
+
+
+def test_each_choice_is_a_row_that_costs_time(tmp_path: Path) -> None:
+    folder = tmp_path / "COPA"
+    folder.mkdir()
+    for stem, count in (("train", 60), ("val", 20)):
+        lines = [
+            {
+                "premise": f"The lamp number {index} of {stem} went out.",
+                "choice1": "Its bulb had burnt through.",
+                "choice2": "The room was painted green.",
+                "question": "cause",
+                "label": index % 2,
+                "idx": index,
+            }
+            for index in range(count)
+        ]
+        (folder / f"{stem}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    settings = Settings(home=tmp_path / "home", data_dir=str(tmp_path))
+    view = preview(recipe(tasks=["copa"]), None, settings)
+    assert view.methods[0].parameters["head"] == 384  # one score, and no bias
+    assert rough_seconds(load(rows=2.0)) > 1.5 * rough_seconds(load())
+
+
+def test_times_of_classes_say_nothing_about_choices() -> None:
+    assert estimate([load(task="copa")], [past(0.1)], True).is_rough
+    assert not estimate([load(task="copa")], [past(0.1, task="copa")], True).is_rough
+    assert not estimate([load(task="clauses")], [past(0.1)], True).is_rough
+    assert estimate([load(task="copa+desk")], [past(0.1)], True).is_rough
 
 
 def test_a_single_seed_and_a_single_method_are_told() -> None:

@@ -10,7 +10,13 @@ import pytest
 from rich.console import Console
 
 from app.progress import StudyProgress, describe, doing, duration, seconds_left, share_done
-from app.result_table import results_table, seeds_table, split_shown
+from app.result_table import (
+    average_lines,
+    gains_table,
+    results_table,
+    seeds_table,
+    split_shown,
+)
 from core.states import RunState
 from core.store.views import ComparisonRow, RunRow
 
@@ -126,3 +132,50 @@ def test_means_over_seeds_appear_when_there_are_seeds() -> None:
     means = seeds_table([COMPARED, second])
     assert means is not None
     assert "65.0 ± 3.5 (2)" in shown(means)
+
+
+def in_task(accuracy: float) -> dict[str, object]:
+    numbers = {"accuracy": accuracy}
+    return {"dev": numbers, "test": numbers, "majority": {"test": 0.5}, "flags": []}
+
+
+def test_a_joint_run_has_a_line_for_each_task_and_is_set_beside_its_control() -> None:
+    mean = {"joint_mean": 0.7}
+    tasks = {"cb": in_task(0.8), "rte": in_task(0.6)}
+    rows = [
+        replace(
+            COMPARED, run_id=f"j{seed}", slug=f"S3-{seed}", task="cb+rte", init_seed=seed,
+            regime="multi_task (uniform)", result={"dev": mean, "test": mean, "tasks": tasks},
+        )
+        for seed in (0, 1)
+    ]  # fmt: skip
+    text = shown(results_table(rows, {}))
+    assert [("S3-1" in line, "cb" in line, "80.0" in line) for line in text.splitlines()].count(
+        (True, True, True)
+    ) == 1
+    assert "60.0" in text
+    control = [
+        replace(
+            COMPARED, run_id=f"c{seed}", task="cb", regime="single-task control (uniform)",
+            init_seed=seed, result=in_task(0.75),
+        )
+        for seed in (0, 1)
+    ]  # fmt: skip
+    gains = gains_table([*rows, *control])
+    assert gains is not None
+    (line,) = [line for line in shown(gains).splitlines() if "cb" in line]
+    for part in ("80.0", "75.0", "+5.0"):
+        assert part in line
+    assert gains_table(control) is None
+
+
+def test_averages_are_said_with_their_reason() -> None:
+    official, paper = average_lines([COMPARED])
+    assert official.startswith("SuperGLUE average on test, prompt_tuning, full data: no number")
+    assert "boolq, copa, multirc, record, rte, wic and wsc are missing" in official
+    assert "boolq, multirc, wic and rte are missing" in paper
+    assert average_lines([replace(COMPARED, task="desk")]) == []
+
+
+def test_how_checkpoints_were_chosen_is_said_where_it_was_not_dev() -> None:
+    assert "five folds" in shown(results_table([replace(COMPARED, selection="refit")], {}))

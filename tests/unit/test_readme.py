@@ -10,6 +10,7 @@ import pytest
 from typer.main import get_command
 
 from core.cli import app
+from core.recipe_files import load_recipe, shipped_recipes
 from core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,3 +47,9 @@ def test_named_folders_and_pictures_exist() -> None:
 @pytest.mark.parametrize("heading", ["Two commands", "Five minutes", "How it is built"])
 def test_the_sections_a_newcomer_needs_are_there(heading: str) -> None:
     assert f"## {heading}" in README
+
+
+def test_every_shipped_recipe_is_named_with_its_number_of_runs() -> None:
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| (\d+) \|", README, flags=re.MULTILINE))
+    found = {name: str(load_recipe(name).num_final_runs) for name in shipped_recipes()}
+    assert rows == found

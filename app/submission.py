@@ -1,0 +1,202 @@
+"""What is checked before a study is queued: all problems at once, each with its field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.draws import draw
+from app.stored_config import read_config
+from core.backbones.facts import facts, require_room, weights_folder
+from core.backbones.spec import BACKBONES, BackboneChoice
+from core.data.examples import TaskData
+from core.data.splits import NUM_FOLDS
+from core.data.tasks import read_task, resolve
+from core.errors import BackboneError, ConfigError, DataError, NotFound, RecipeErrors
+from core.methods import BackboneFacts, MethodConfig
+from core.recipe import Recipe, RunConfig
+from core.recipe_parts import TaskChoice
+from core.regimes import RegimeConfig, Source
+from core.settings import Settings
+from core.states import RunState
+from core.store import queries
+from core.tuning import trial_seeds
+
+if TYPE_CHECKING:
+    from core.store.session import Store
+
+MOST_FOLDED = 1000
+"""Training rows from which on one dev is large enough; cross-fitting is refused there."""
+
+ANY_BACKBONE = BackboneFacts("bert", 64, 2, 4, 16, 1000, 512, 1_000_000)
+
+
+Resolved = dict[tuple[str, Source], TaskChoice]
+
+
+def prepare_runs(recipe: Recipe, settings: Settings, store: Store | None = None) -> list[RunConfig]:
+    """Make the runs of a recipe with folders, data versions and start filled in.
+
+    Args:
+        recipe: The study.
+        settings: Data folders and offline rule.
+        store: Database with the run that ``init_from`` names; None: that is not looked up.
+
+    Raises:
+        RecipeErrors: With every problem at once, in the order of the recipe's fields.
+    """
+    problems: list[ConfigError] = []
+    resolved = _check_tasks(recipe, settings.data_folders, recipe.seeds.data, problems)
+    _check_backbones(recipe, settings.offline, problems)
+    start = _check_start(recipe, store, problems) if store else recipe.init_from
+    if problems:
+        raise RecipeErrors(problems)
+    return [_placed(config, resolved, start) for config in recipe.runs()]
+
+
+def _placed(config: RunConfig, resolved: Resolved, start: str) -> RunConfig:
+    task, *partners = (resolved[choice.name, config.regime.source] for choice in config.tasks)
+    found = {"task": task, "partners": tuple(partners), "init_from": start}
+    return config.model_copy(update=found)
+
+
+def recipe_problems(
+    recipe: Recipe, settings: Settings, store: Store | None = None
+) -> list[ConfigError]:
+    """Find what is wrong with a recipe's tasks and its start; fast, and asks no hub."""
+    problems: list[ConfigError] = []
+    _check_tasks(recipe, settings.data_folders, recipe.seeds.data[:1], problems)
+    if store:
+        _check_start(recipe, store, problems)
+    return problems
+
+
+def _check_tasks(
+    recipe: Recipe, folders: Sequence[Path], seeds: Sequence[int], problems: list[ConfigError]
+) -> Resolved:
+    """Read every task as every regime does; return the tasks with folder and data version."""
+    found: Resolved = {}
+    told: set[str] = set()
+    for number, choice in enumerate(recipe.tasks):
+        for place, regime in enumerate(recipe.regimes):
+            field, about = f"tasks.{number}", ""
+            try:
+                task = resolve(choice, folders, source=regime.source)
+                data = read_task(task, folders, selection=recipe.selection, source=regime.source)
+                field, about = f"regimes.{place}", f"task '{choice.name}': "
+                if recipe.tuning.folds > 1:
+                    field = "tuning.folds"
+                    _check_folds(data, task, regime, folders, trial_seeds(recipe.seeds).data)
+                tried = [*seeds, trial_seeds(recipe.seeds).data]
+                for seed in tried if recipe.tuning.protocol == "tuned" else seeds:
+                    draw(data, regime, seed)
+            except DataError as error:
+                problem = ConfigError(f"{about}{error.message}", field=field, hint=error.hint)
+                # Files that are missing are missing for every regime.
+                if str(problem) not in told:
+                    problems.append(problem)
+                told.add(str(problem))
+            else:
+                found[choice.name, regime.source] = task
+    return found
+
+
+def _check_folds(
+    data: TaskData, task: TaskChoice, regime: RegimeConfig, folders: Sequence[Path], seed: int
+) -> None:
+    """Refuse folds of a task whose dev is large enough without, or too small for the regime.
+
+    Raises:
+        DataError: If there are too many or too few training examples.
+    """
+    whole = read_task(task, folders, selection="refit", source=regime.source)
+    if len(whole.train) >= MOST_FOLDED:
+        raise DataError(
+            f"five folds are for tasks under {MOST_FOLDED:,} training examples; {data.title} has "
+            f"{len(whole.train):,}.",
+            hint="Set folds: 1; its dev is large enough to compare trials on.",
+        )
+    for fold in range(NUM_FOLDS):
+        part = read_task(task, folders, selection="fold", fold=fold, source=regime.source)
+        draw(part, regime, seed)
+
+
+def backbone_facts(choice: BackboneChoice, *, offline: bool) -> BackboneFacts:
+    """Read a backbone's sizes after checking that a worker will find its files.
+
+    Weights of a Hub model are not fetched here: the worker does that when it needs them.
+
+    Raises:
+        BackboneError: If the files are missing or wrong, or the Hub must not be asked.
+    """
+    on_hub = bool(choice.hub or (choice.name and BACKBONES[choice.name].hub))
+    if offline or not on_hub:
+        weights_folder(choice, offline)
+    return facts(choice, offline)
+
+
+def _check_backbones(recipe: Recipe, offline: bool, problems: list[ConfigError]) -> None:
+    longest = max(method.prompt_length for method in recipe.methods)
+    for number, choice in enumerate(recipe.backbones):
+        try:
+            require_room(
+                backbone_facts(choice, offline=offline), recipe.training.max_tokens, longest
+            )
+        except BackboneError as error:
+            problems.append(
+                ConfigError(error.message, field=f"backbones.{number}", hint=error.hint)
+            )
+        except ConfigError as error:
+            problems.append(error)
+
+
+def _check_start(recipe: Recipe, store: Store, problems: list[ConfigError]) -> str:
+    """Check the run that the recipe's runs start from; return its id, empty when there is none."""
+    if not recipe.init_from:
+        return ""
+    try:
+        with store.read() as session:
+            view = queries.run_view(session, recipe.init_from)
+        source = read_config(view.config, view.row.slug)
+    except (NotFound, ConfigError) as error:
+        problems.append(ConfigError(error.message, field="init_from", hint=error.hint))
+        return ""
+    slug = view.row.slug
+    if view.row.state is not RunState.SUCCEEDED or "adapter" not in view.artifacts:
+        message = f"{slug} is {view.row.state.value}; only a succeeded run has something to give"
+        problems.append(ConfigError(message, field="init_from", hint="Name a succeeded run."))
+    for number, backbone in enumerate(recipe.backbones):
+        if backbone.source_key != source.backbone.source_key:
+            message = f"{slug} was trained on {source.backbone.label}, not on {backbone.label}"
+            hint = "Choose its backbone alone, or another run to start from."
+            problems.append(ConfigError(message, field=f"backbones.{number}", hint=hint))
+    for number, method in enumerate(recipe.methods):
+        if reason := _cannot_start(method, source.method, slug):
+            hint = "Choose its method with the same sizes alone, or another run to start from."
+            problems.append(ConfigError(reason, field=f"methods.{number}", hint=hint))
+    return view.row.id
+
+
+def _cannot_start(method: MethodConfig, source: MethodConfig, slug: str) -> str:
+    """Say why a method cannot take over the tensors of another; empty when it can."""
+    if method.kind != source.kind or _axes(method) != _axes(source):
+        return f"{slug} trained {source.label}; {method.label} has other tensors"
+    ours, theirs = _sizes(method), _sizes(source)
+    if not ours:
+        return f"{method.label} trains a head alone, and a head always starts anew"
+    if ours != theirs:
+        shown = " and ".join(f"{n:,} {name} parameters" for name, n in theirs.items())
+        return f"{slug} trained {shown} of another size than {method.label} here"
+    return ""
+
+
+def _axes(method: MethodConfig) -> tuple[object, ...]:
+    shown = method.model_dump()
+    return tuple(shown.get(name) for name in ("position", "representation", "prefix_projection"))
+
+
+def _sizes(method: MethodConfig) -> dict[str, int]:
+    """Sizes that do not depend on the task, on some backbone: equal ones mean equal shapes."""
+    counts = method.num_trainable(ANY_BACKBONE, 2)
+    return {str(name): number for name, number in counts.items() if name != "head"}
