@@ -26,7 +26,9 @@ Kind = Literal["integer", "number", "text", "switch", "choice", "choices", "line
 Values = dict[str, Any]
 
 SIMPLE_TRAINING = ("max_updates", "max_tokens", "batch_size")
-OWN_PLACES = ("kind", "learning_rates", "num_virtual_tokens", "position", "representation")
+OWN_PLACES = (
+    "kind", "learning_rates", "num_virtual_tokens", "position", "length", "representation",
+)  # fmt: skip
 FORM_DEFAULTS = {"training.max_updates": 200, "training.max_tokens": 64}
 DEFAULT_METHODS = ("prompt_tuning", "adap_ins_pos")
 DATA_SEEDS, INIT_SEEDS = "0-4", "0, 1"

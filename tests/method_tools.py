@@ -15,7 +15,8 @@ from core.backbones.readout import pool
 from core.backbones.spec import BackboneChoice, Pooling
 from core.methods import METHODS, MethodConfig
 from core.methods._build import build_method
-from core.methods._module import PromptMethod, SelectorNoise, TokenBatch
+from core.methods._marginal import marginal_loss
+from core.methods._module import BackboneInputs, PromptMethod, SelectorNoise, TokenBatch
 from tests.tiny import make_tiny_bert, make_tiny_electra, make_tiny_roberta
 
 BUILDERS = {"bert": make_tiny_bert, "roberta": make_tiny_roberta, "electra": make_tiny_electra}
@@ -26,10 +27,27 @@ DYNAMIC = [
     for representation in ("fixed", "instance")
     for feature in ("embedding_mean", "hidden_mean")
 ]
+PLACED = [
+    {"position": position, "length": length, "place": place, "shortest": shortest}
+    for position in ("fixed", "task", "instance")
+    for length, shortest in (("fixed", 1), ("task", 1), ("instance", 0))
+    for place in ("cut", "slot")
+    if (length, place) != ("fixed", "cut")
+]
+SUMMED: list[dict[str, Any]] = [
+    {"position": "instance", "selection": "exact"},
+    {"position": "task", "place": "slot", "selection": "sampled"},
+    {"position": "instance", "length": "instance", "selection": "exact"},
+    {"position": "fixed", "length": "task", "selection": "sampled", "samples": 3},
+    {"position": "instance", "representation": "instance", "selection": "sampled"},
+]
 AXES: dict[str, list[dict[str, Any]]] = {
     "prompt_tuning": [{}, {"cut": 0}, {"cut": 3, "init": "uniform"}],
     "p_tuning_v2": [{}, {"prefix_projection": True, "projection_size": 16}],
-    "dynamic_prompt": [*DYNAMIC, {"position": "fixed", "cut": 2}],
+    "p_tuning": [{}, {"cut": 0}, {"encoder": "lstm"}],
+    "smop": [{}, {"cut": 2, "pool_size": 3}],
+    "lora": [{}, {"rank": 2, "alpha": 1.0}],
+    "dynamic_prompt": [*DYNAMIC, *PLACED, *SUMMED, {"position": "fixed", "cut": 2}],
 }
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (kind, fields) for kind in METHODS for fields in AXES.get(kind, [{}])
@@ -74,6 +92,15 @@ def make_batch(
 def noise(seed: int = 0, temperature: float = 0.7) -> SelectorNoise:
     """Randomness of one step."""
     return SelectorNoise(torch.Generator().manual_seed(seed), temperature)
+
+
+def loss_of(backbone: Backbone, method: PromptMethod, inputs: BackboneInputs) -> Tensor:
+    """Some loss of a training step, over candidates where the method sums over them."""
+    read_out = pool(backbone.forward(inputs, method.own_backbone()), inputs, "mean")
+    values = read_out.tanh().sum(dim=1)
+    if inputs.candidates is not None:
+        values = marginal_loss(values, inputs.candidates)
+    return values.sum()
 
 
 def shake(method: PromptMethod, seed: int = 1) -> PromptMethod:

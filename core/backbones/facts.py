@@ -318,15 +318,19 @@ def _read_header(path: Path) -> dict[str, Any]:
     return dict(header)
 
 
-def _count_weights(shapes: Mapping[str, Mapping[str, Any]], base: str) -> int:
-    """Count the encoder's weights: no head, no pooler, no stored index buffers."""
+def _count_weights(
+    shapes: Mapping[str, Mapping[str, Any]], base: str, endings: tuple[str, ...] = ("",)
+) -> int:
+    """Count the encoder's weights of a last name: no head, no pooler, no stored index buffers."""
     names: Iterable[str] = shapes
     inside = [name for name in names if name.startswith(base)]
     start = len(base) if inside else 0
     return sum(
         math.prod(shapes[name]["shape"])
         for name in (inside or shapes)
-        if not name[start:].startswith("pooler.") and shapes[name]["dtype"][0] in "FB"
+        if not name[start:].startswith("pooler.")
+        and shapes[name]["dtype"][0] in "FB"
+        and name.endswith(endings)
     )
 
 
@@ -363,6 +367,7 @@ def _facts_from(
             max_positions=int(config["max_position_embeddings"]) - first,
             total_parameters=_count_weights(shapes, family.base),
             first_position=first,
+            bias_parameters=_count_weights(shapes, family.base, (".bias", ".beta")),
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise BackboneError(f"config.json of {place} lacks or misstates {error}.") from error

@@ -94,6 +94,11 @@ class Backbone:
         own.requires_grad_(True)
         return own
 
+    def share_module(self) -> nn.Module:
+        """Copy the model's structure; all tensors are the frozen ones, until some are replaced."""
+        shared = [*self.module.parameters(), *self.module.buffers()]
+        return copy.deepcopy(self.module, memo={id(tensor): tensor for tensor in shared})
+
     def _additive_mask(self, inputs: BackboneInputs) -> Float[Tensor, "batch 1 total total"]:
         """Zero where attention may look, minus infinity elsewhere; the prefix is added later."""
         total = inputs.mask.shape[1]

@@ -10,6 +10,7 @@ from core.backbones.readout import pool
 from core.backbones.spec import Pooling
 from core.errors import BackboneError
 from core.methods._layout import prompt_free, surround
+from core.methods._marginal import marginal_loss
 from core.methods._module import BackboneInputs, PromptMethod, SelectorNoise, TokenBatch
 
 PROBE_TOKENS = (8, 6)
@@ -43,10 +44,16 @@ def check(backbone: Backbone, method: PromptMethod, pooling: Pooling = "first") 
         _check_cuts(backbone, batch, pooling, prompt_length)
         own = method.own_backbone()
         output = pool(backbone.forward(inputs, own), inputs, pooling)
-        if own is None and not _differs(output, plain):
+        if own is None and not _differs(output[: len(plain)], plain):
             raise _ignored(backbone, "the method's prompt or prefix")
-        weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
-        loss = (output * weights.to(output.device)).sum()
+        draw = torch.Generator().manual_seed(1)
+        weights = torch.randn(output.shape[1], generator=draw).to(output.device)
+        values = output @ weights
+        if inputs.candidates is not None:
+            values = marginal_loss(values, inputs.candidates)
+        # Each row with a weight of its own, so that what rows share does not cancel out.
+        share = torch.randn(values.shape, generator=draw).to(values.device)
+        loss = (values * share).sum()
         tensors = [tensor for _, tensor in trained]
         gradients = torch.autograd.grad(loss, tensors, allow_unused=True)
     for (name, tensor), gradient in zip(trained, gradients, strict=True):

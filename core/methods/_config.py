@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 ParameterGroup = Literal["prompt", "selector", "head", "backbone"]
 GROUPS: tuple[ParameterGroup, ...] = ("prompt", "selector", "head", "backbone")
-Axis = Literal["vectors", "position", "representation"]
+Axis = Literal["vectors", "position", "length", "representation"]
 
 
 class Part(BaseModel):
@@ -64,6 +64,7 @@ class BackboneFacts:
         max_positions: Longest input in tokens, prompt vectors included.
         total_parameters: All weights of the backbone, without heads.
         first_position: Position id of the first token (RoBERTa counts from behind its padding id).
+        bias_parameters: Numbers in bias terms, without heads; 0 for a backbone without any.
     """
 
     family: str
@@ -75,6 +76,7 @@ class BackboneFacts:
     max_positions: int
     total_parameters: int
     first_position: int = 0
+    bias_parameters: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,11 @@ class MethodConfig(Part, ABC):
     def axes(self) -> frozenset[Axis]:
         """The ``AXES`` that are trained with these settings."""
         return self.AXES
+
+    @property
+    def sums_choices(self) -> bool:
+        """True when the loss sums over what a selector may choose, one pass a choice."""
+        return False
 
     @property
     def prompt_length(self) -> int:

@@ -30,6 +30,16 @@ class TokenBatch:
     mask: Bool[Tensor, "batch length"]
     feature: Float[Tensor, "batch hidden"] | None = None
 
+    def repeated(self, times: int) -> TokenBatch:
+        """Return all rows several times, one whole batch after the other."""
+        feature = None if self.feature is None else self.feature.repeat(times, 1)
+        return TokenBatch(
+            self.token_ids.repeat(times, 1),
+            self.token_types.repeat(times, 1),
+            self.mask.repeat(times, 1),
+            feature,
+        )
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -38,12 +48,35 @@ class Choice:
     Attributes:
         cut: Vectors before the input.
         cut_probabilities: Softmax of the scores without noise, over the cuts 0..l.
+        slot: Index of the place that the prompt was inserted at.
+        slot_probabilities: Softmax of the scores without noise, over the slots.
+        length: Vectors that are used.
+        length_probabilities: Softmax of the scores without noise, over 0..l or 1..l vectors.
         pool_weights: Mixture weights over the pool.
     """
 
     cut: Int[Tensor, " batch"] | None = None
     cut_probabilities: Float[Tensor, "batch cuts"] | None = None
+    slot: Int[Tensor, " batch"] | None = None
+    slot_probabilities: Float[Tensor, "batch slots"] | None = None
+    length: Int[Tensor, " batch"] | None = None
+    length_probabilities: Float[Tensor, "batch lengths"] | None = None
     pool_weights: Float[Tensor, "batch pool"] | None = None
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Choices that a loss sums over, each in a row of its own: first all rows of the first one.
+
+    Attributes:
+        log_prior: Log-probability of each row's candidates by the selector.
+        is_exact: True when they are all choices there are, False when they were drawn.
+        bonus: What is taken off the loss of each row, in nats: keeps the selector undecided.
+    """
+
+    log_prior: Float[Tensor, "batch candidates"]
+    is_exact: bool
+    bonus: Float[Tensor, " batch"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +94,8 @@ class BackboneInputs:
         read_out: Index of the row's first real token ([CLS]) in the final layout.
         last: Index of the row's last attended position, prompt included.
         choice: What the method chose, for traces and histograms.
+        candidates: Choices that the loss sums over; the rows are then one for each example and
+            candidate. None: one row an example.
     """
 
     embeddings: Float[Tensor, "batch total hidden"]
@@ -72,6 +107,7 @@ class BackboneInputs:
     read_out: Int[Tensor, " batch"]
     last: Int[Tensor, " batch"]
     choice: Choice = field(default_factory=Choice)
+    candidates: Candidates | None = None
 
     @property
     def launch_shape(self) -> tuple[int, int, int]:
@@ -83,7 +119,7 @@ class BackboneInputs:
 def concatenate(inputs: Sequence[BackboneInputs]) -> BackboneInputs:
     """Put the rows of several runs one after the other, for one pass of the backbone.
 
-    Choices stay with each run's own inputs; the result holds none.
+    Choices and candidates stay with each run's own inputs; the result holds none.
 
     Args:
         inputs: At least one; all of one launch shape.

@@ -14,7 +14,7 @@ from core.backbones import probe
 from core.backbones.facts import require_room
 from core.data.examples import TaskData
 from core.data.tasks import candidates, read_task, spec_of
-from core.errors import OutOfMemory, StudioError, TrainingError
+from core.errors import ConfigError, OutOfMemory, StudioError, TrainingError
 from core.recipe import RunConfig
 from core.recipe_parts import TaskChoice
 from core.reporting import Ending, Progress, Reporter
@@ -104,6 +104,7 @@ def prepare(member: Member, warm: WarmBackbone, data_folders: Sequence[Path]) ->
     require_room(backbone.facts, training.max_tokens, config.method.prompt_length)
     read = {task.name: _read(config, task, data_folders) for task in config.tasks}
     trained = {task.name: read[task.name] for task in config.trained_tasks}
+    _check_choices(config, trained)
     outputs = {name: data.num_outputs for name, data in trained.items()}
     model = build_model(
         config.method, backbone, outputs, config.seeds.init, config.regime.own_axes
@@ -176,6 +177,16 @@ def _card(task: TaskChoice, data: TaskData, folders: Sequence[Path]) -> TaskCard
         spec=task.name if spec is TASKS.get(task.name) else "",
         num_outputs=data.num_outputs,
     )
+
+
+def _check_choices(config: RunConfig, trained: Mapping[str, TaskData]) -> None:
+    named = [name for name, data in trained.items() if data.kind == "choices"]
+    if config.method.sums_choices and named:
+        raise ConfigError(
+            f"{config.method.label} sums over the places of one row, but the rows of an example "
+            f"of {named[0]} are scored together, each with a place of its own.",
+            hint="Use selection: st_gumbel for this task.",
+        )
 
 
 def _resume(run: TrainingRun, folder: Path) -> None:

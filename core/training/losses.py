@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from core.data.tokens import TokenisedSplit, choice_mask
+from core.methods._marginal import marginal_loss
+from core.methods._module import Candidates
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,21 @@ def target(split: TokenisedSplit, units: NDArray[np.int64], device: torch.device
     return Target(
         labels, torch.from_numpy(is_choice).to(device), torch.from_numpy(is_right).to(device)
     )
+
+
+def summed_loss(
+    scores: Float[Tensor, "rows outputs"], answers: Target, candidates: Candidates
+) -> Float[Tensor, ""]:
+    """Return the mean loss over what a selector may choose, in nats.
+
+    Args:
+        scores: Scores of the classes, one candidate's rows after the other's.
+        answers: Right classes, one an example.
+        candidates: What the rows stand for.
+    """
+    labels = answers.labels.repeat(candidates.log_prior.shape[1])
+    likelihood = -cross_entropy(scores, labels, reduction="none")
+    return marginal_loss(likelihood, candidates).mean()
 
 
 def loss_of(scores: Float[Tensor, "rows outputs"], answers: Target) -> Float[Tensor, ""]:

@@ -28,7 +28,7 @@ from core.training.checkpoint import (
 from core.training.evaluate import Scores, Scoring
 from core.training.features import PreparedSplit
 from core.training.launch import Rows
-from core.training.losses import Target, loss_of
+from core.training.losses import Target, loss_of, summed_loss
 from core.training.model import RunModel
 from core.training.part import TaskPart, mean_of
 from core.training.schedules import evaluation_steps, rate_factor, temperature
@@ -78,6 +78,9 @@ class Drawn:
 
     def loss(self, logits: Tensor) -> Tensor:
         """Return the mean loss of the examples in nats."""
+        candidates = None if self.rows is None else self.rows.inputs.candidates
+        if candidates is not None:
+            return summed_loss(logits, self.target, candidates)
         return loss_of(logits, self.target)
 
 
@@ -261,9 +264,11 @@ class TrainingRun:
             generator(self.config.seeds.init, step, "selector"),
             temperature(self.config.method, step, self.total),
         )
-        self.progress.forward_equivalents += len(rows)
-        num_tokens = len(rows) * (batch.length + self.config.method.prompt_length)
         adapted = Rows(part.model, part.model.method.adapt(tokens, noise), self.pooling)
+        # Where the loss sums over choices, each is a pass of its own.
+        passes = adapted.inputs.embeddings.shape[0]
+        self.progress.forward_equivalents += passes
+        num_tokens = passes * (batch.length + self.config.method.prompt_length)
         return Drawn(task, adapted, None, answers, num_tokens)
 
     def check_loss(self, loss: float) -> None:

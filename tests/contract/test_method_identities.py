@@ -37,10 +37,10 @@ def force_cut(method: PromptMethod, cut: int) -> None:
     """Make one cut certain, whatever the input."""
     with torch.no_grad():
         for name, tensor in method.named_parameters():
-            if name in {"cut_scores", "cut_selector.bias"}:
+            if name in {"position.scores", "position.linear.bias"}:
                 tensor.fill_(-1e9)
                 tensor[cut] = 0.0
-            elif name == "cut_selector.weight":
+            elif name == "position.linear.weight":
                 tensor.zero_()
 
 
@@ -60,6 +60,76 @@ def test_invariant_1_a_forced_cut_is_prompt_tuning_at_that_cut(
     theirs = plain.adapt(batch)
     assert torch.equal(ours.embeddings, theirs.embeddings)
     assert torch.equal(backbone.forward(ours), backbone.forward(theirs))
+
+
+def force_length(method: PromptMethod, choice: int) -> None:
+    """Make one length certain, whatever the input."""
+    with torch.no_grad():
+        for name, tensor in method.named_parameters():
+            if name in {"length.scores", "length.linear.bias"}:
+                tensor.fill_(-1e9)
+                tensor[choice] = 0.0
+            elif name == "length.linear.weight":
+                tensor.zero_()
+
+
+@pytest.mark.parametrize("scope", ["task", "instance"])
+@pytest.mark.parametrize("length", [0, 1, 4, VECTORS])
+@pytest.mark.parametrize("cut", [0, 2, None])
+def test_invariant_11_a_forced_length_is_prompt_tuning_with_the_first_vectors(
+    scope: str, length: int, cut: int | None
+) -> None:
+    backbone = tiny_backbone()
+    axes = {"position": "fixed", "length": scope, "shortest": 0, "cut": cut}
+    dynamic = make_method(backbone, "dynamic_prompt", **axes)
+    force_length(dynamic, length)
+    batch = make_batch(backbone, (9, 4, 12), 12, second=3)
+    for pooling in ("first", "mean", "last"):
+        ours = read(backbone, dynamic, batch, pooling)
+        if not length:
+            theirs = read(backbone, make_method(backbone, "linear_probe"), batch, pooling)
+        else:
+            before = length if cut is None else min(cut, length)
+            shorter = {"num_virtual_tokens": length, "cut": before}
+            plain = make_method(backbone, "prompt_tuning", **shorter)
+            with torch.no_grad():
+                plain.get_parameter("prompt").copy_(dynamic.get_parameter("pool")[0, :length])
+            theirs = read(backbone, plain, batch, pooling)
+        torch.testing.assert_close(ours, theirs, atol=5e-6, rtol=0)
+
+
+def test_a_drawn_length_uses_so_many_vectors_and_its_scores_get_a_gradient() -> None:
+    backbone = tiny_backbone()
+    method = make_method(backbone, "dynamic_prompt", position="fixed", length="task")
+    batch = make_batch(backbone, (8,) * 16, 8)
+    inputs = method.adapt(batch, noise(3))
+    length = inputs.choice.length
+    assert length is not None
+    assert len(set(length.tolist())) > 2
+    assert torch.equal(inputs.mask.sum(dim=1), 8 + length)
+    backbone.forward(inputs)[:, 0].tanh().sum().backward()
+    gradient = method.get_parameter("length.scores").grad
+    assert gradient is not None
+    assert bool(gradient.any())
+    assert float(gradient.sum().abs()) < 1e-4 * float(gradient.abs().max())
+
+
+@pytest.mark.parametrize("slot", ["front", 0.5, "border", "end"])
+def test_a_slot_at_the_front_or_the_end_is_the_first_or_the_last_cut(slot: str | float) -> None:
+    backbone = tiny_backbone()
+    axes = {"position": "fixed", "place": "slot", "slot": slot}
+    method = make_method(backbone, "dynamic_prompt", **axes)
+    plain = make_method(backbone, "prompt_tuning", cut=0 if slot == "end" else VECTORS)
+    copy_parameters(plain, method)
+    batch = make_batch(backbone, (9, 5, 12), 12, second=3)
+    is_equal = torch.equal(read(backbone, method, batch), read(backbone, plain, batch))
+    assert is_equal == (slot in ("front", "end"))
+    if slot == "border":
+        inputs = method.adapt(batch)
+        # [CLS] and five tokens of the first text, the prompt, three of the second.
+        assert inputs.token_types[0, :15].tolist() == [0] * 12 + [1] * 3
+        expected = plain.get_parameter("prompt")
+        assert torch.equal(inputs.embeddings[0, 6:12], expected)
 
 
 def test_prefix_split_and_postfix_give_different_outputs() -> None:
@@ -143,7 +213,7 @@ def test_invariant_12_combinations_reduce_to_their_parts(position: str) -> None:
     copy_parameters(alone, both)
     with torch.no_grad():
         for name, tensor in alone.named_parameters():
-            if name.startswith("cut"):
+            if name.startswith("position"):
                 both.get_parameter(name).copy_(tensor)
     assert torch.equal(read(backbone, alone, batch), read(backbone, both, batch))
     undecided, vectors = pool_method(backbone, position), pool_method(backbone)

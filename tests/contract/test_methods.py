@@ -16,6 +16,7 @@ from core.training.model import AdaptedModel, RunModel, new_head
 from tests.method_tools import (
     AXES,
     SETTINGS,
+    loss_of,
     make_batch,
     make_config,
     make_method,
@@ -96,9 +97,7 @@ def test_invariant_8_the_gradient_reaches_all_that_is_trained_and_nothing_else(
         return
     optimizer = torch.optim.AdamW(method.parameters(), lr=0.1)
     for step in range(3):
-        inputs = method.adapt(batch, noise(step))
-        hidden = backbone.forward(inputs, method.own_backbone())
-        pool(hidden, inputs, "mean").tanh().sum().backward()
+        loss_of(backbone, method, method.adapt(batch, noise(step))).backward()
         optimizer.step()
     assert all(tensor.grad is not None for tensor in method.parameters())
     assert all(tensor.grad is None for tensor in backbone.module.parameters())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -17,7 +17,7 @@ from app.forms import (
     training_fields,
 )
 from core.errors import RecipeErrors
-from core.methods import ALIASES, METHODS
+from core.methods import ALIASES, METHODS, Axis
 from core.recipe import Recipe
 from core.recipe_files import load_recipe, shipped_recipes
 from core.recipe_parts import Training
@@ -91,7 +91,7 @@ def test_every_setting_of_a_regime_is_in_the_form_but_what_the_studio_sets() -> 
         assert shown == set(config.model_fields) - {"kind", "role"}
     own = next(field for field in regime_fields("multi_task") if field.path == "multi_task.own")
     assert own.kind == "choices"
-    assert [value for _, value in own.choices] == ["vectors", "position", "representation"]
+    assert [value for _, value in own.choices] == list(get_args(Axis))
 
 
 def test_the_settings_of_a_regime_count_only_when_it_is_chosen() -> None:

@@ -106,7 +106,9 @@ def test_the_written_gradient_differs_from_the_mixtures_by_a_constant_a_row() ->
     batch, tokens = a_batch()
     prompt = random_prompt()
     gradient = torch.randn(4, TOTAL + VECTORS, 32, generator=torch.Generator().manual_seed(9))
-    written = cut_gradient(tokens, prompt, batch.mask.sum(dim=1), gradient)
+    written = cut_gradient(
+        tokens, prompt, batch.mask.sum(dim=1), gradient, torch.full((4,), VECTORS)
+    )
     for row, count in enumerate(LENGTHS):
         exact = torch.stack(
             [

@@ -1,8 +1,9 @@
-"""Dynamic prompt: a small network decides where the prompt stands and what it is made of."""
+"""Dynamic prompt: a small network decides where the prompt stands, how long it is, of what made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -11,16 +12,24 @@ from torch import Tensor, nn
 from core.backbones.embed import masked_mean
 from core.backbones.load import Backbone
 from core.methods._config import Axis, ParameterGroup
-from core.methods._layout import surround
+from core.methods._layout import insert, slot_places, surround
 from core.methods._module import BackboneInputs, Choice, PromptMethod, SelectorNoise, TokenBatch
-from core.methods._selector import best, empty_linear, gumbel_choice, initial_vectors
+from core.methods._selector import initial_vectors
+from core.methods.dynamic_prompt.choosing import (
+    Decision,
+    decide,
+    drawn_choices,
+    every_choice,
+    new_selector,
+    zero_linear,
+)
 from core.methods.dynamic_prompt.config import Config
 
 
 class DynamicPrompt(PromptMethod):
     """One module for all points of the axes (arXiv 2303.02909, section 3).
 
-    The selector starts at zero: all cuts equally likely, the pool mixed evenly.
+    The selectors start at zero: all places and lengths equally likely, the pool mixed evenly.
 
     Args:
         config: Settings.
@@ -30,66 +39,130 @@ class DynamicPrompt(PromptMethod):
 
     def __init__(self, config: Config, backbone: Backbone, draw: torch.Generator) -> None:
         super().__init__()
+        self._config = config
         self._backbone = backbone
-        self._fixed_cut = config.vectors_before
-        self._length = config.num_virtual_tokens
-        hidden, cuts = backbone.facts.hidden, config.num_virtual_tokens + 1
-        size = config.pool_size if config.representation == "instance" else 1
-        vectors = initial_vectors(size * self._length, config.init, backbone, draw)
-        self.pool = nn.Parameter(vectors.reshape(size, self._length, hidden))
-        self.pool_selector = (
-            _zero_linear(hidden, size) if config.representation == "instance" else None
-        )
-        self.cut_scores = nn.Parameter(torch.zeros(cuts)) if config.position == "task" else None
-        self.cut_selector = _zero_linear(hidden, cuts) if config.position == "instance" else None
-        self._sees_input = self.pool_selector is not None or self.cut_selector is not None
+        hidden, length = backbone.facts.hidden, config.num_virtual_tokens
+        has_pool = config.representation == "instance"
+        size = config.pool_size if has_pool else 1
+        vectors = initial_vectors(size * length, config.init, backbone, draw)
+        self.pool = nn.Parameter(vectors.reshape(size, length, hidden))
+        self.pool_selector = zero_linear(hidden, size) if has_pool else None
+        self.position = new_selector(config.position, hidden, config.num_places)
+        self.length = new_selector(config.length, hidden, config.num_lengths)
+        self._sees_input = "instance" in (config.position, config.length, config.representation)
         self.needs_feature = self._sees_input and config.feature == "hidden_mean"
 
     def adapt(self, batch: TokenBatch, noise: SelectorNoise | None = None) -> BackboneInputs:
-        """Choose cut and vectors for each row and put them around the text."""
+        """Choose place, length and vectors for each row and put them around the text.
+
+        Where the loss sums over choices, training gives a row for each example and candidate.
+        """
         embeddings = self._backbone.embed(batch.token_ids)
         rows = batch.token_ids.shape[0]
         feature = self._feature(embeddings, batch)
         weights = self._pool_weights(feature)
         prompt = self.pool.expand(rows, -1, -1) if weights is None else self._mix(weights)
-        scores = self._scores(feature, rows)
-        share = None
-        if scores is None:
-            cut = torch.full((rows,), self._fixed_cut, device=batch.token_ids.device)
-        elif noise is None:
-            cut = best(scores.detach())
+        scores = {
+            name: selector(feature, rows)
+            for name, selector in (("position", self.position), ("length", self.length))
+            if selector is not None
+        }
+        choice = Choice(pool_weights=None if weights is None else weights.detach())
+        if noise is None or self._config.selection == "st_gumbel":
+            chosen = {name: decide(found, noise) for name, found in scores.items()}
+            return self._arrange(embeddings, batch, prompt, chosen, choice)
+        config = self._config
+        if config.selection == "exact":
+            taken, candidates = every_choice(scores)
         else:
-            cut, share = gumbel_choice(scores, noise)
-        choice = Choice(
-            cut=None if scores is None else cut,
-            cut_probabilities=None if scores is None else torch.softmax(scores.detach(), dim=1),
-            pool_weights=None if weights is None else weights.detach(),
+            taken, candidates = drawn_choices(
+                scores, config.samples, noise.generator, config.entropy_bonus
+            )
+        times = candidates.log_prior.shape[1]
+        inputs = self._arrange(
+            embeddings.repeat(times, 1, 1),
+            batch.repeated(times),
+            prompt.repeat(times, 1, 1),
+            taken,
+            Choice(),
         )
-        return surround(
-            embeddings, batch, prompt, cut, self._backbone.facts, share=share, choice=choice
-        )
+        return replace(inputs, candidates=candidates)
 
     def parameter_groups(self) -> Mapping[ParameterGroup, list[nn.Parameter]]:
         """Pool as ``prompt``; scores and linear maps as ``selector``."""
-        selector = [
-            *([] if self.cut_scores is None else [self.cut_scores]),
-            *([] if self.cut_selector is None else self.cut_selector.parameters()),
-            *([] if self.pool_selector is None else self.pool_selector.parameters()),
+        selectors = (self.position, self.length, self.pool_selector)
+        trained = [
+            tensor for module in selectors if module is not None for tensor in module.parameters()
         ]
         groups: dict[ParameterGroup, list[nn.Parameter]] = {"prompt": [self.pool]}
-        if selector:
-            groups["selector"] = selector
+        if trained:
+            groups["selector"] = trained
         return groups
 
     def axes(self) -> Mapping[Axis, list[str]]:
-        """Pool, cut scores or selector, and with a pool also what chooses from it."""
+        """Pool, what chooses place and length, and with a pool also what chooses from it."""
         names = [name for name, _ in self.named_parameters()]
         found: dict[Axis, list[str]] = {"vectors": ["pool"]}
-        if position := [name for name in names if name.startswith("cut_")]:
-            found["position"] = position
+        chosen: tuple[Axis, ...] = ("position", "length")
+        for axis in chosen:
+            if own := [name for name in names if name.startswith(f"{axis}.")]:
+                found[axis] = own
         if self.pool_selector is not None:
             found["representation"] = [name for name in names if name.startswith("pool")]
         return found
+
+    def _arrange(
+        self,
+        embeddings: Float[Tensor, "batch length hidden"],
+        batch: TokenBatch,
+        prompt: Float[Tensor, "batch prompt hidden"],
+        chosen: Mapping[str, Decision],
+        choice: Choice,
+    ) -> BackboneInputs:
+        """Put the prompt where it was decided; a cut beyond the active length stands for it."""
+        config, position, length = self._config, chosen.get("position"), chosen.get("length")
+        active = None
+        if length is not None:
+            active = length.index + config.shortest
+            prompt = self._shorten(prompt, length)
+            choice = replace(choice, length=active, length_probabilities=length.probabilities)
+        share = None if position is None else position.share
+        if config.place == "slot":
+            if position is None:
+                index = torch.full_like(batch.token_ids[:, 0], config.slots.index(config.slot))
+            else:
+                index, shares = position.index, position.probabilities
+                choice = replace(choice, slot=index, slot_probabilities=shares)
+            slots = slot_places(batch, config.slots)
+            return insert(
+                embeddings, batch, prompt, slots, index, self._backbone.facts,
+                share=share, choice=choice, active=active,
+            )  # fmt: skip
+        if position is None:
+            index = torch.full_like(batch.token_ids[:, 0], config.vectors_before)
+        else:
+            index, shares = position.index, position.probabilities
+            choice = replace(choice, cut=index, cut_probabilities=shares)
+        return surround(
+            embeddings, batch, prompt, index, self._backbone.facts,
+            share=share, choice=choice, active=active,
+        )  # fmt: skip
+
+    def _shorten(
+        self, prompt: Float[Tensor, "batch prompt hidden"], length: Decision
+    ) -> Float[Tensor, "batch prompt hidden"]:
+        """Multiply each vector by its gate: 1 while it is used, 0 beyond; the gate has a gradient.
+
+        The gate of a vector is the share of all lengths that use it.
+        """
+        vector = torch.arange(prompt.shape[1], device=prompt.device)
+        lengths = torch.arange(self._config.num_lengths, device=prompt.device)
+        if length.share is None:
+            gate = (vector < length.index[:, None] + self._config.shortest).to(prompt.dtype)
+        else:
+            uses = (vector < lengths[:, None] + self._config.shortest).to(prompt.dtype)
+            gate = length.share @ uses
+        return prompt * gate[:, :, None]
 
     def _feature(
         self, embeddings: Float[Tensor, "batch length hidden"], batch: TokenBatch
@@ -112,23 +185,6 @@ class DynamicPrompt(PromptMethod):
     def _mix(self, weights: Float[Tensor, "batch pool"]) -> Float[Tensor, "batch prompt hidden"]:
         mixed = weights @ self.pool.flatten(start_dim=1)
         return mixed.reshape(len(weights), *self.pool.shape[1:])
-
-    def _scores(
-        self, feature: Float[Tensor, "batch hidden"] | None, rows: int
-    ) -> Float[Tensor, "batch cuts"] | None:
-        if self.cut_scores is not None:
-            return self.cut_scores.expand(rows, -1)
-        if self.cut_selector is None or feature is None:
-            return None
-        scores: Tensor = self.cut_selector(feature)
-        return scores
-
-
-def _zero_linear(inputs: int, outputs: int) -> nn.Linear:
-    layer = empty_linear(inputs, outputs)
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 def build(config: Config, backbone: Backbone, generator: torch.Generator) -> DynamicPrompt:

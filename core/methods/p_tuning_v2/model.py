@@ -13,7 +13,7 @@ from core.backbones.load import Backbone
 from core.methods._config import Axis, ParameterGroup
 from core.methods._layout import prompt_free
 from core.methods._module import BackboneInputs, PromptMethod, SelectorNoise, TokenBatch
-from core.methods._selector import empty_linear
+from core.methods._selector import drawn_linear
 from core.methods.p_tuning_v2.config import Config
 
 
@@ -42,9 +42,9 @@ class PTuningV2(PromptMethod):
         self.projection: nn.Sequential | None = None
         if config.prefix_projection:
             self.projection = nn.Sequential(
-                _linear(facts.hidden, config.projection_size, draw),
+                drawn_linear(facts.hidden, config.projection_size, draw),
                 nn.Tanh(),
-                _linear(config.projection_size, width, draw),
+                drawn_linear(config.projection_size, width, draw),
             )
 
     def pairs(self) -> Float[Tensor, "sides heads prefix head_dim"]:
@@ -66,15 +66,6 @@ class PTuningV2(PromptMethod):
     def axes(self) -> Mapping[Axis, list[str]]:
         """Everything that makes keys and values: the table, and the projection with it."""
         return {"vectors": [name for name, _ in self.named_parameters()]}
-
-
-def _linear(inputs: int, outputs: int, draw: torch.Generator) -> nn.Linear:
-    layer = empty_linear(inputs, outputs)
-    bound = inputs**-0.5
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.uniform_(-bound, bound, generator=draw)
-    return layer
 
 
 def build(config: Config, backbone: Backbone, generator: torch.Generator) -> PTuningV2:

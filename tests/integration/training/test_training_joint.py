@@ -158,7 +158,7 @@ def test_a_joint_run_that_was_stopped_continues_bit_for_bit(
 
 OWN = {
     "vectors": {"pool"},
-    "position": {"cut_selector.weight", "cut_selector.bias"},
+    "position": {"position.linear.weight", "position.linear.bias"},
     "representation": {"pool", "pool_selector.weight", "pool_selector.bias"},
 }
 ALL = {name for names in OWN.values() for name in names}

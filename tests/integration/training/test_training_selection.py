@@ -202,7 +202,7 @@ def test_what_a_joint_run_had_for_a_task_is_what_that_task_starts_from(
         started = tensors_of(prepared(on_suite("adap_ins_pos", task), init_from=source))
         assert torch.equal(started["method.pool"], given[f"{taken}/method.pool"])
         assert torch.equal(
-            started["method.cut_selector.weight"], given["method.cut_selector.weight"]
+            started["method.position.linear.weight"], given["method.position.linear.weight"]
         )
     again = on_suite("adap_ins_pos", "own", "copa", regime=regime)
     started = tensors_of(prepared(again, init_from=source))

@@ -1,0 +1,52 @@
+"""Methods that train a small part of the backbone itself, on a copy that shares the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import nn
+
+from core.backbones.embed import plain_inputs
+from core.backbones.load import Backbone
+from core.methods._config import ParameterGroup
+from core.methods._module import BackboneInputs, PromptMethod, SelectorNoise, TokenBatch
+
+
+class _Copy(NamedTuple):
+    """The run's own model, hidden from the state of the method: only trained tensors are saved."""
+
+    module: nn.Module
+
+
+class InsideMethod(PromptMethod):
+    """Passes the text on to an own copy of the backbone; subclasses say what is trained in it.
+
+    Args:
+        backbone: Frozen backbone; word embeddings are its own.
+        copy: Copy whose trained tensors are those of ``trained``; the frozen ones are shared.
+        trained: Trained tensors by name.
+    """
+
+    def __init__(
+        self, backbone: Backbone, copy: nn.Module, trained: Mapping[str, nn.Parameter]
+    ) -> None:
+        super().__init__()
+        self._backbone = backbone
+        self._copy = _Copy(copy)
+        self.trained = nn.ParameterDict(
+            {name.replace(".", ":"): tensor for name, tensor in trained.items()}
+        )
+
+    def adapt(self, batch: TokenBatch, noise: SelectorNoise | None = None) -> BackboneInputs:
+        """Embed the text as the frozen backbone does."""
+        embeddings = self._backbone.embed(batch.token_ids)
+        return plain_inputs(embeddings, batch, self._backbone.facts)
+
+    def parameter_groups(self) -> Mapping[ParameterGroup, list[nn.Parameter]]:
+        """What is trained inside the copy."""
+        return {"backbone": list(self.trained.values())}
+
+    def own_backbone(self) -> nn.Module:
+        """Return the copy."""
+        return self._copy.module

@@ -1,0 +1,3 @@
+from core.methods.bitfit.config import Config
+
+__all__ = ["Config"]

@@ -1,0 +1,3 @@
+from core.methods.lora.config import Config
+
+__all__ = ["Config"]

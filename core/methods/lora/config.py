@@ -1,0 +1,62 @@
+"""LoRA: low-rank updates of each layer's query and value maps."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from typing_extensions import override
+
+from core.methods._config import (
+    BackboneFacts,
+    LearningRates,
+    MethodConfig,
+    ParameterGroup,
+    Search,
+    head_parameters,
+)
+
+ADAPTED_MAPS = 2
+"""Maps of each layer that get an update: query and value."""
+
+
+class Config(MethodConfig):
+    """W x + (alpha / rank) B A x on the query and value maps of every layer."""
+
+    TITLE: ClassVar[str] = "LoRA"
+    SOURCE: ClassVar[str] = "Hu et al. 2022, arXiv 2106.09685, section 4"
+    DEFAULT_RATES: ClassVar[LearningRates] = LearningRates(head=1e-2, backbone=1e-3)
+    SEARCH: ClassVar[tuple[Search, ...]] = (
+        Search(
+            "learning_rates.backbone", (2e-4, 4e-4, 1e-3, 3e-3), "arXiv 2106.09685, D.1, and above"
+        ),
+        Search("learning_rates.head", (1e-3, 1e-2), "as for fine-tuning and the linear probe"),
+    )
+    SEPARATE: ClassVar[bool] = True
+
+    kind: Literal["lora"] = "lora"
+    rank: int = Field(
+        default=8, ge=1, le=256, title="Rank", description="Width of the update, a count."
+    )
+    alpha: float = Field(
+        default=16.0,
+        gt=0,
+        le=1024,
+        title="Alpha",
+        description="The update is scaled by alpha / rank, dimensionless.",
+    )
+
+    @override
+    def describe(self) -> str:
+        return (
+            f"LoRA: updates of rank {self.rank} on the query and value maps of each layer, and a "
+            "linear head; the weights themselves stay frozen."
+        )
+
+    @override
+    def num_trainable(self, facts: BackboneFacts, num_outputs: int) -> dict[ParameterGroup, int]:
+        width = facts.hidden + facts.heads * facts.head_dim
+        return {
+            "backbone": ADAPTED_MAPS * facts.layers * self.rank * width,
+            "head": head_parameters(facts, num_outputs),
+        }

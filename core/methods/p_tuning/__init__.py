@@ -1,0 +1,3 @@
+from core.methods.p_tuning.config import Config
+
+__all__ = ["Config"]

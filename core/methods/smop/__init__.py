@@ -1,0 +1,3 @@
+from core.methods.smop.config import Config
+
+__all__ = ["Config"]

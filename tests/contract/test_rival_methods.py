@@ -1,0 +1,161 @@
+"""LoRA, BitFit, SMoP and P-tuning against what they are defined by, and against PEFT."""
+
+from __future__ import annotations
+
+import copy
+
+import peft
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import one_hot
+
+from core.backbones.embed import masked_mean, plain_inputs
+from core.backbones.load import Backbone
+from core.errors import BackboneError
+from core.methods._build import build_method
+from core.methods._inside import InsideMethod
+from core.methods.p_tuning.model import PTuning
+from core.methods.smop.model import SparsePrompts
+from tests.method_tools import make_batch, make_config, make_method, noise, read, tiny_backbone
+
+INSIDE = ("lora", "bitfit")
+RANK, ALPHA = 4, 6.0
+
+
+def randomised(method: InsideMethod) -> InsideMethod:
+    """Give the trained tensors values that matter."""
+    draw = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for tensor in method.parameters():
+            tensor.add_(torch.randn(tensor.shape, generator=draw) * 0.2)
+    return method
+
+
+def make_inside(backbone: Backbone, kind: str) -> InsideMethod:
+    method = make_method(
+        backbone, kind, **({"rank": RANK, "alpha": ALPHA} if kind == "lora" else {})
+    )
+    assert isinstance(method, InsideMethod)
+    return method
+
+
+@pytest.mark.parametrize("kind", INSIDE)
+def test_nothing_changes_before_the_first_update(kind: str) -> None:
+    backbone = tiny_backbone()
+    batch = make_batch(backbone, (9, 4), 12)
+    plain = read(backbone, make_method(backbone, "linear_probe"), batch)
+    assert torch.equal(read(backbone, make_inside(backbone, kind), batch), plain)
+
+
+@pytest.mark.parametrize("kind", INSIDE)
+def test_the_frozen_weights_are_shared_and_only_trained_tensors_are_saved(kind: str) -> None:
+    backbone = tiny_backbone()
+    method = make_inside(backbone, kind)
+    own = method.own_backbone()
+    trained = {id(tensor) for tensor in method.parameters()}
+    frozen = {tensor.data_ptr() for tensor in backbone.module.parameters()}
+    others = [tensor for tensor in own.parameters() if id(tensor) not in trained]
+    assert others
+    assert all(tensor.data_ptr() in frozen for tensor in others)
+    saved = sum(tensor.numel() for tensor in method.state_dict().values())
+    config = make_config(kind, **({"rank": RANK} if kind == "lora" else {}))
+    assert saved == config.num_trainable(backbone.facts, 3)["backbone"]
+
+
+@pytest.mark.parametrize("kind", INSIDE)
+def test_saved_tensors_give_the_same_model_again(kind: str) -> None:
+    backbone = tiny_backbone()
+    batch = make_batch(backbone, (9, 4), 12)
+    method = randomised(make_inside(backbone, kind))
+    again = make_inside(backbone, kind)
+    again.load_state_dict(copy.deepcopy(method.state_dict()))
+    assert torch.equal(read(backbone, again, batch), read(backbone, method, batch))
+    other = make_method(backbone, "linear_probe")
+    assert not torch.allclose(read(backbone, method, batch), read(backbone, other, batch))
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_lora_equals_peft_with_the_same_tensors(family: str) -> None:
+    backbone = tiny_backbone(family)
+    method = randomised(make_inside(backbone, "lora"))
+    config = peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=["query", "value"])
+    theirs = peft.get_peft_model(copy.deepcopy(backbone.module), config).eval()
+    ours = {name.replace(":", "."): tensor for name, tensor in method.trained.items()}
+    with torch.no_grad():
+        for name, tensor in theirs.named_parameters():
+            for part, mine in (("lora_A", "down"), ("lora_B", "up")):
+                if f".{part}." in name:
+                    place = name.removeprefix("base_model.model.").split(f".{part}.")[0]
+                    tensor.copy_(ours.pop(f"{place}.{mine}"))
+    assert not ours
+    batch = make_batch(backbone, (9, 4, 12), 12)
+    inputs = plain_inputs(backbone.embed(batch.token_ids), batch, backbone.facts)
+    with torch.no_grad():
+        mine = backbone.forward(inputs, method.own_backbone())
+        other = backbone.forward(inputs, theirs.get_base_model())
+    torch.testing.assert_close(mine[batch.mask], other[batch.mask], atol=1e-6, rtol=0)
+
+
+def test_bitfit_trains_every_bias_of_the_backbone() -> None:
+    backbone = tiny_backbone()
+    method = make_inside(backbone, "bitfit")
+    names = {name for name, _ in backbone.module.named_parameters() if name.endswith(".bias")}
+    assert {name.replace(":", ".") for name in method.trained} == names
+
+
+def test_bitfit_refuses_a_backbone_without_bias_terms() -> None:
+    backbone = copy.copy(tiny_backbone())
+    backbone.module = copy.deepcopy(backbone.module)
+    for module in backbone.module.modules():
+        if isinstance(getattr(module, "bias", None), nn.Parameter):
+            module.bias = None
+    with pytest.raises(BackboneError, match="no bias terms"):
+        build_method(make_config("bitfit"), backbone, torch.Generator())
+
+
+def test_smop_gives_each_input_its_best_prompt_scaled_by_its_probability() -> None:
+    backbone = tiny_backbone()
+    method = make_method(backbone, "smop", pool_size=3)
+    assert isinstance(method, SparsePrompts)
+    with torch.no_grad():
+        method.router.mul_(40.0)
+    batch = make_batch(backbone, (9, 4, 12, 7, 5, 10), 12)
+    inputs = method.adapt(batch)
+    feature = masked_mean(backbone.embed(batch.token_ids), batch.mask)
+    shares = torch.softmax(feature @ method.router.T, dim=1)
+    best = shares.argmax(dim=1)
+    assert len(set(best.tolist())) > 1
+    for row in range(6):
+        expected = shares[row, best[row]] * method.pool[best[row]]
+        # [CLS] stands first, then the six vectors of the prompt.
+        torch.testing.assert_close(inputs.embeddings[row, 1:7], expected)
+
+
+def test_smop_noise_moves_choices_in_training_only_and_the_router_learns_by_the_scale() -> None:
+    backbone = tiny_backbone()
+    method = make_method(backbone, "smop")
+    assert isinstance(method, SparsePrompts)
+    batch = make_batch(backbone, (8,) * 32, 8)
+    picks = [method.adapt(batch, noise(seed)).choice.pool_weights for seed in (0, 0, 1)]
+    assert all(pick is not None for pick in picks)
+    first, again, other = (pick for pick in picks if pick is not None)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    method.adapt(batch).embeddings.square().sum().backward()
+    assert method.router.grad is not None
+    chosen = one_hot(first.argmax(dim=1), 4).sum(dim=0)
+    assert int((chosen > 0).sum()) > 1
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "lstm"])
+def test_p_tuning_is_prompt_tuning_with_the_vectors_that_its_network_makes(encoder: str) -> None:
+    backbone = tiny_backbone()
+    method = make_method(backbone, "p_tuning", encoder=encoder, cut=2)
+    assert isinstance(method, PTuning)
+    plain = make_method(backbone, "prompt_tuning", cut=2)
+    with torch.no_grad():
+        plain.parameter_groups()["prompt"][0].copy_(method.vectors())
+    batch = make_batch(backbone, (9, 4), 12)
+    assert torch.equal(read(backbone, method, batch), read(backbone, plain, batch))
