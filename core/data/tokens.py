@@ -18,6 +18,7 @@ from core.errors import BackboneError
 from core.metrics.judged import Kind
 
 LENGTH_CLASSES = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192)
+ROWS_AT_A_TIME = 1024
 PADDING_TOKENS = ("[PAD]", "<pad>", "<|endoftext|>", "</s>")
 
 
@@ -205,25 +206,48 @@ class TextTokenizer:
             examples: Examples of one kind, each with at least one row.
             max_tokens: Tokens of a row at most, a count.
         """
-        raw = self._encode([row for example in examples for row in example.rows], max_tokens)
         sizes = np.asarray([len(example.rows) for example in examples], dtype=np.int64)
-        right = np.zeros(len(raw), dtype=np.bool_)
         unit_offsets = _offsets(sizes)
+        right = np.zeros(int(unit_offsets[-1]), dtype=np.bool_)
         for start, example in zip(unit_offsets.tolist(), examples, strict=False):
             right[[start + choice for choice in example.right]] = True
-        is_cut = [bool(item.overflowing) for item in raw]
+        rows = [row for example in examples for row in example.rows]
+        ids, types, lengths, is_cut = self._encode_rows(rows, max_tokens)
         units = np.repeat(np.arange(len(examples)), sizes)
-        empty = np.zeros(0, dtype=np.int32)
         return TokenisedSplit(
-            ids=np.concatenate([empty, *(np.asarray(item.ids, np.int32) for item in raw)]),
-            types=np.concatenate([empty, *(np.asarray(item.type_ids, np.int32) for item in raw)]),
-            offsets=_offsets([len(item.ids) for item in raw]),
+            ids=ids,
+            types=types,
+            offsets=_offsets(lengths),
             unit_offsets=unit_offsets,
             labels=np.asarray([example.label for example in examples], dtype=np.int64),
             right=right,
             kind="choices" if any(example.choices for example in examples) else "classes",
-            truncated=len(np.unique(units[np.asarray(is_cut, dtype=np.bool_)])),
+            truncated=len(np.unique(units[is_cut])),
             pad_id=self.pad_id,
+        )
+
+    def _encode_rows(
+        self, rows: Sequence[tuple[str, ...]], max_tokens: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64], NDArray[np.bool_]]:
+        """Return ids and segment ids of all rows, their lengths, and which of them were cut.
+
+        The library's own results are a thousand times as large as the numbers in them, so only
+        those of some rows are held at a time.
+        """
+        ids, types = [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=np.int32)]
+        lengths: list[int] = []
+        is_cut: list[bool] = []
+        for start in range(0, len(rows), ROWS_AT_A_TIME):
+            for item in self._encode(rows[start : start + ROWS_AT_A_TIME], max_tokens):
+                ids.append(np.asarray(item.ids, np.int32))
+                types.append(np.asarray(item.type_ids, np.int32))
+                lengths.append(len(item.ids))
+                is_cut.append(bool(item.overflowing))
+        return (
+            np.concatenate(ids),
+            np.concatenate(types),
+            np.asarray(lengths, dtype=np.int64),
+            np.asarray(is_cut, dtype=np.bool_),
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 from typer.main import get_command
 
 from core.cli import app
-from core.recipe_files import load_recipe, shipped_recipes
+from core.recipe_files import load_recipe, parse_recipe_text, shipped_recipes
 from core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,3 +53,10 @@ def test_every_shipped_recipe_is_named_with_its_number_of_runs() -> None:
     rows = dict(re.findall(r"^\| `([\w-]+)` \| (\d+) \|", README, flags=re.MULTILINE))
     found = {name: str(load_recipe(name).num_final_runs) for name in shipped_recipes()}
     assert rows == found
+
+
+def test_the_recipe_that_is_shown_is_a_recipe() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.S)
+    shown = parse_recipe_text(text)
+    joint = [config for config in shown.runs() if config.regime.is_joint]
+    assert [config.task_label for config in joint] == ["cb+rte"] * 9
