@@ -12,8 +12,8 @@ from app.stored_config import read_config
 from app.submission import prepare_runs
 from core import queue
 from core.data.tasks import locate
-from core.errors import DataError, StudioError
-from core.recipe import Recipe
+from core.errors import ConfigError, DataError, RecipeErrors, StudioError
+from core.recipe import Recipe, RunConfig
 from core.recipe_files import load_recipe, parse_recipe
 from core.recipe_parts import Seeds, TaskChoice
 from core.settings import Settings, get_settings
@@ -55,7 +55,8 @@ def submit_recipe(
         RecipeErrors: With every problem at once, each with its field; nothing is queued then.
         StoreError: If the database refuses.
     """
-    configs = prepare_runs(recipe, settings or get_settings(), store)
+    settings = settings or get_settings()
+    configs = prepare_runs(recipe, settings, store)
     with store.write() as session:
         study = studies.create_study(
             session,
@@ -65,11 +66,37 @@ def submit_recipe(
             priority=priority,
             is_demo=is_demo,
         )
+        if study.is_new:
+            _require_datasets(recipe, configs, settings.data_folders)
     if study.is_new:
         # Each ring wakes one worker, which takes as many runs as it can.
         for run_id in study.run_ids[:MOST_RINGS]:
             queue.ring_execute(run_id)
     return study
+
+
+def _require_datasets(
+    recipe: Recipe, configs: Sequence[RunConfig], folders: Sequence[Path]
+) -> None:
+    """Refuse added data sets that were deleted since the runs were made.
+
+    Call it after the study was inserted, in the same transaction: from there on deleting waits, and
+    finds the runs.
+
+    Raises:
+        RecipeErrors: Naming each.
+    """
+    used = {(t.name, t.dataset): t for config in configs for t in config.tasks if t.dataset}
+    fields = {task.name: f"tasks.{number}" for number, task in enumerate(recipe.tasks)}
+    problems = []
+    for task in used.values():
+        try:
+            locate(task, folders)
+        except DataError as error:
+            field = fields[task.name]
+            problems.append(ConfigError(error.message, field=field, hint=error.hint))
+    if problems:
+        raise RecipeErrors(problems)
 
 
 def cancel_run(store: Store, run_id: str) -> RunState:

@@ -88,17 +88,28 @@ def choose_runs(
         InputError: If nothing is trained yet, or a run could not read the texts.
         ConfigError: If a run comes from another version.
     """
+    others: list[str] = []
     if not wanted:
         tasks = playground.choices(store, settings.data_folders).tasks
         found = next((one for one in tasks if task in ("", one.name)), None)
         if found is None:
             raise _no_runs(task, [one.name for one in tasks])
+        others = [] if task else [one.name for one in tasks if one is not found]
         wanted, task = found.default_run_ids, found.name
     with store.read() as session:
         views = [queries.run_view(session, name) for name in wanted]
     for view in views:
         config = read_config(view.config, view.row.slug)
-        playground.check_input(config, task, texts, settings.data_folders)
+        try:
+            playground.check_input(config, task, texts, settings.data_folders)
+        except InputError as error:
+            if not others:
+                raise
+            named = " or ".join(f"--task {one}" for one in others)
+            raise InputError(
+                f"These texts go to '{task}': {error.message}",
+                hint=f"{error.hint} For another task: {named}.".lstrip(),
+            ) from error
     return Asked({v.row.id: f"{v.row.slug} {v.row.method_label}" for v in views}, task)
 
 
@@ -183,18 +194,14 @@ def answers_table(names: Mapping[str, str], answers: Mapping[str, Mapping[str, A
 def sentence(body: Mapping[str, Any]) -> str:
     """Write the tokens with the number of prompt vectors where they stand.
 
-    They stand inside the tokenizer's frame: after the first token and before the last one.
+    Each piece of the prompt says how many tokens stand in front of it.
     """
-    tokens = [str(token) for token in body["tokens"]]
-    text = " ".join(tokens)
-    cut = ""
+    words = [str(token) for token in body["tokens"]]
+    for tokens_before, vectors in reversed(body["pieces"]):
+        words.insert(tokens_before, f"<{vectors}>")
     if body["used_tokens"] < body["total_tokens"]:
-        cut = f" (first {body['used_tokens']} of {body['total_tokens']} tokens used)"
-    if not body["prompt_before"] + body["prompt_after"]:
-        return text + cut
-    inner = " ".join(tokens[1:-1])
-    before, after = body["prompt_before"], body["prompt_after"]
-    return f"{tokens[0]} <{before}> {inner} <{after}> {tokens[-1]}{cut}"
+        words.append(f"(first {body['used_tokens']} of {body['total_tokens']} tokens used)")
+    return " ".join(words)
 
 
 if __name__ == "__main__":

@@ -189,12 +189,15 @@ def _bar_rows(table: Table) -> list[comparison_bars.Row]:
 def _point_rows(table: Table, number: int) -> list[accuracy_parameters.Row]:
     return [
         accuracy_parameters.Row(
-            row.label, column_title(column, table.columns), value, row.num_trainable
+            row.label,
+            column_title(column, table.columns),
+            value,
+            row.cells[column].trainable[seed],
         )
         for row in table.rows
         for column in table.columns[number : number + 1]
         if column in row.cells
-        for value in row.cells[column].values.values()
+        for seed, value in row.cells[column].values.items()
     ]
 
 

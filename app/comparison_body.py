@@ -9,7 +9,7 @@ from app.comparison import Comparison, seed_title
 from core.metrics import TITLES
 from core.metrics.flags import FLAGS
 from core.statistics.averages import KINDS, Average
-from core.statistics.export import caption
+from core.statistics.export import caption, remarks
 from core.statistics.multi_task import Gain
 from core.statistics.paired import PairedDifference, holm, paired_difference, what_n_can_show
 from core.statistics.parts import JOINT_SIGN, measure_title
@@ -113,7 +113,9 @@ def _cell(cell: Cell | None) -> dict[str, Any] | None:
     return {
         **cell.summary._asdict(),
         "rank": cell.rank,
-        "failures": cell.failures,
+        "remarks": remarks(cell),
+        "failed": cell.failed,
+        "flagged": cell.flagged,
         "ended": cell.ended,
         "waiting": cell.waiting,
         "flags": cell.flags,

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from pydantic import Field
 from app.data_views import Lengths, measure, sample_places, shorten
 from app.quarantine import Incoming, Quarantine, Upload
 from core.data import library
-from core.data.library import Added, StoredDataset
+from core.data.library import Added
 from core.data.own.limited import convert_files, inspect_file
 from core.data.own.model import (
     ENCODINGS,
@@ -27,10 +28,12 @@ from core.data.own.model import (
     Reading,
     Report,
 )
-from core.errors import InputError
+from core.data.splits import dev_share
+from core.data.tasks import size_of_dev
+from core.errors import DataError, InputError
 from core.methods import Part
 from core.settings import Settings
-from core.store.datasets import runs_using_dataset
+from core.store.datasets import hold_runs
 
 if TYPE_CHECKING:
     from core.store.session import Store
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 SHOWN_EXAMPLES = 5
 PREVIEW_BACKBONE = "minilm"
 PREVIEW_TOKENS = 128
+MOST_CUT = 50_000
 
 
 class Choices(Part):
@@ -118,11 +122,14 @@ class UploadPreview:
         report: Counts, labels, warnings, or the problems.
         examples: First training examples.
         lengths: How long the training examples are; None when there are problems.
+        cut_dev: How many rows of train dev will take; 0 where the file has a dev of its own. Of
+            many rows the usual share.
     """
 
     report: Report
     examples: tuple[ReadExample, ...] = ()
     lengths: Lengths | None = None
+    cut_dev: int = 0
 
 
 @contextmanager
@@ -140,6 +147,15 @@ def waiting(settings: Settings) -> tuple[Upload, ...]:
 def clean_uploads(settings: Settings) -> int:
     """Throw away uploads that nobody touched for a day; return how many."""
     return Quarantine(settings.home_path).clean()
+
+
+def discard_all(settings: Settings) -> int:
+    """Throw away all uploads that wait; return how many."""
+    quarantine = Quarantine(settings.home_path)
+    waiting = quarantine.waiting()
+    for upload in waiting:
+        quarantine.discard(upload.id)
+    return len(waiting)
 
 
 def discard(settings: Settings, upload_id: str) -> None:
@@ -195,23 +211,29 @@ def preview(settings: Settings, upload_id: str, choices: Choices) -> UploadPrevi
     Raises:
         NotFound: If the upload is gone.
         InputError: If text or label is not chosen.
-        DataError: If reading took too much memory or time.
+        DataError: If reading took too much memory or time, or the disk refuses.
     """
     quarantine = Quarantine(settings.home_path)
     upload = quarantine.open(upload_id)
     quarantine.remember(upload, choices.model_dump(mode="json"))
     mapping = choices.mapping()
-    with tempfile.TemporaryDirectory(dir=upload.path.parent, prefix="preview-") as folder:
-        report = convert_files(
-            {"train": upload.path},
-            mapping,
-            Path(folder),
-            choices.reading,
-            names={"train": upload.file_name},
-        )
-        if report.num_problems:
-            return UploadPreview(report)
-        return _look_at(settings, Path(folder), mapping, report)
+    try:
+        with tempfile.TemporaryDirectory(dir=upload.path.parent, prefix="preview-") as folder:
+            report = convert_files(
+                {"train": upload.path},
+                mapping,
+                Path(folder),
+                choices.reading,
+                names={"train": upload.file_name},
+            )
+            if report.num_problems:
+                return UploadPreview(report)
+            return _look_at(settings, Path(folder), choices, report)
+    except OSError as error:
+        raise DataError(
+            f"{upload.file_name} could not be looked at: {error.strerror or error}.",
+            hint="Is there room on the disk? If it was discarded meanwhile, choose it again.",
+        ) from error
 
 
 def add(settings: Settings, upload_id: str, choices: Choices) -> Added:
@@ -238,18 +260,14 @@ def add(settings: Settings, upload_id: str, choices: Choices) -> Added:
     return added
 
 
-def remove(store: Store, settings: Settings, name: str, version: str) -> StoredDataset:
+def remove(store: Store, settings: Settings, name: str, version: str) -> None:
     """Delete a version of a data set that no run uses.
 
     Raises:
         DataError: If there is no such version, or runs use it; says how many.
+        StoreError: If the database refuses.
     """
-    with store.read() as session:
-
-        def uses(name: str, version: str) -> int:
-            return runs_using_dataset(session, name, version)
-
-        return library.remove_dataset(name, version, settings.datasets_path, uses)
+    library.remove_dataset(name, version, settings.datasets_path, partial(hold_runs, store))
 
 
 def _only_present(choices: Choices, inspection: Inspection) -> Choices:
@@ -267,9 +285,8 @@ def _only_present(choices: Choices, inspection: Inspection) -> Choices:
     )
 
 
-def _look_at(
-    settings: Settings, folder: Path, mapping: ColumnMapping, report: Report
-) -> UploadPreview:
+def _look_at(settings: Settings, folder: Path, choices: Choices, report: Report) -> UploadPreview:
+    mapping = choices.mapping()
     path, count = folder / f"{STEMS['train']}.jsonl", report.counts["train"]
     rows = list(_rows_at(path, set(sample_places(count)) | set(range(SHOWN_EXAMPLES))))
     inputs = [tuple(str(row[name]) for name in mapping.text_fields) for row in rows]
@@ -281,7 +298,19 @@ def _look_at(
         report,
         examples,
         measure(inputs, count, PREVIEW_BACKBONE, PREVIEW_TOKENS, offline=settings.offline),
+        _dev_of(path, choices, report),
     )
+
+
+def _dev_of(train: Path, choices: Choices, report: Report) -> int:
+    """Count what dev will take of train, by the rule that runs are read with."""
+    count = report.counts["train"]
+    if report.counts.get("dev"):
+        return 0
+    if count > MOST_CUT:
+        return round(dev_share(count) * count)
+    name = choices.name
+    return size_of_dev(library.spec_of_mapping(name, name, report.labels, choices.mapping()), train)
 
 
 def _rows_at(path: Path, places: set[int]) -> Iterator[dict[str, Any]]:

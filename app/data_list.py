@@ -13,6 +13,7 @@ from core.data import library
 from core.data.library import StoredDataset
 from core.data.places import HIDDEN_TEST, find_files, locate
 from core.data.readers import iterate_rows
+from core.data.tasks import split_sizes
 from core.errors import DataError
 from core.recipe_parts import TaskChoice
 from core.settings import Settings
@@ -20,7 +21,7 @@ from core.store.datasets import runs_by_data
 from core.store.session import Store
 from core.tasks import TASKS, TaskSpec
 
-SetState = Literal["official", "partial", "absent", "faulty", "here"]
+SetState = Literal["official", "derived", "partial", "absent", "faulty", "here"]
 SPLIT_ORDER = ("train", "val", "test")
 SPLIT_WORDS = {"val": "validation", "AX-b": "examples", "AX-g": "examples"}
 
@@ -50,9 +51,10 @@ class KnownRow:
         name: Name in recipes.
         title: Name for people.
         suite: Where it belongs to, as in ``TaskSpec``.
-        state: ``official``: all files are there with the official counts; ``partial``: some are
-            missing, or have other counts; ``absent``: none is there; ``faulty``: a file cannot be
-            read; ``here``: nothing official to compare with.
+        state: ``official``: all files are there with the official counts; ``derived``: so are
+            files made from official ones; ``partial``: some are missing, or have other counts;
+            ``absent``: none is there; ``faulty``: a file cannot be read; ``here``: nothing
+            official to compare with.
         files: Its files.
         notes: What is wrong, or can be used in place of what is missing.
         runs: Runs that use it.
@@ -76,7 +78,7 @@ class VersionRow:
         title: Name for people.
         added_at: When it was added.
         source: Names of the files that it came from.
-        counts: Split to rows, as the files are; without a dev of its own, dev is cut from train.
+        counts: Split to examples, as runs use them.
         num_labels: Number of classes.
         warnings: What a reader of results should know.
         runs: Runs that use it.
@@ -116,7 +118,7 @@ def own_sets(store: Store, settings: Settings) -> tuple[OwnRow, ...]:
         used = runs_by_data(session)
     found = library.list_datasets(settings.data_folders)
     return tuple(
-        OwnRow(name, version_rows(list(stored), used))
+        OwnRow(name, version_rows(list(stored), used, settings))
         for name, stored in itertools.groupby(found, key=lambda one: one.card.name)
     )
 
@@ -129,7 +131,7 @@ def file_names(folder: Path) -> tuple[str, ...]:
 
 
 def version_rows(
-    stored: Sequence[StoredDataset], used: Mapping[tuple[str, str], int]
+    stored: Sequence[StoredDataset], used: Mapping[tuple[str, str], int], settings: Settings
 ) -> tuple[VersionRow, ...]:
     """Describe the versions of one set; the newest comes first."""
     return tuple(
@@ -138,7 +140,7 @@ def version_rows(
             title=one.card.title,
             added_at=one.card.created.isoformat(),
             source=", ".join(one.card.sources.values()),
-            counts=one.card.counts,
+            counts=split_sizes(one.card, settings.data_folders),
             num_labels=len(one.card.labels),
             warnings=one.card.warnings,
             runs=used.get((one.card.name, one.card.version), 0),
@@ -166,7 +168,7 @@ def _known(spec: TaskSpec, settings: Settings, runs: int) -> KnownRow:
             else:
                 count = counted
         rows.append(FileRow(name, SPLIT_WORDS.get(stem, stem), count, official))
-    state = "faulty" if notes else _state(rows)
+    state = "faulty" if notes else _state(spec, rows)
     if state in ("absent", "partial") and _has_fewglue(spec, settings):
         notes.append("FewGLUE's fixed 32 examples are here, for few-shot runs")
     return KnownRow(spec.name, spec.title, spec.suite, state, tuple(rows), tuple(notes), runs)
@@ -182,13 +184,15 @@ def _stems(spec: TaskSpec, folder: Path | None) -> Mapping[str, int | None]:
     return {stem: n for stem, n in spec.counts.items() if stem != hidden or has_hidden}
 
 
-def _state(files: Sequence[FileRow]) -> SetState:
+def _state(spec: TaskSpec, files: Sequence[FileRow]) -> SetState:
     present = [file for file in files if file.count is not None]
     if not present:
         return "absent"
     if all(file.official is None for file in files):
         return "here"
-    return "official" if all(file.count == file.official for file in files) else "partial"
+    if any(file.count != file.official for file in files):
+        return "partial"
+    return "derived" if spec.derived_from else "official"
 
 
 @lru_cache(maxsize=256)

@@ -186,7 +186,9 @@ def detail(store: Store, settings: Settings, choice: TaskChoice) -> Detail:
         source=_origin(card) if card else spec.source,
         datasheet=_datasheet(folder),
         runs=used.get((choice.name, card.version if card else ""), 0),
-        versions=version_rows([one for one in related if one.card.name == choice.name], used),
+        versions=version_rows(
+            [one for one in related if one.card.name == choice.name], used, settings
+        ),
         error=problem.message if problem else "",
         hint=problem.hint if problem else "",
         can_train=data is not None,

@@ -17,7 +17,7 @@ from core.backbones.spec import BACKBONES, BackboneChoice
 from core.data.examples import Example, Segments, TaskData
 from core.data.tasks import candidates, read_task
 from core.data.tokens import LENGTH_CLASSES, TextTokenizer, length_class
-from core.errors import InputError
+from core.errors import DataError, InputError
 from core.recipe_parts import TaskChoice
 from core.regimes import REGIMES, RegimeConfig
 from core.settings import Settings
@@ -100,7 +100,8 @@ class DrawView:
         counts: Drawn training examples by label.
         total: Drawn training examples.
         dev: Size of the dev split that goes with them.
-        again: Of these examples, those that the next data seed draws as well.
+        again: Of these examples, those that the next data seed draws as well; None where that
+            seed can draw none.
         examples: The first of them.
     """
 
@@ -109,7 +110,7 @@ class DrawView:
     counts: tuple[tuple[str, int], ...]
     total: int
     dev: int
-    again: int
+    again: int | None
     examples: tuple[Drawn, ...]
 
 
@@ -223,7 +224,10 @@ def draw(settings: Settings, asked: Asked, regime: RegimeConfig, seed: int) -> D
     data = _data(settings, asked, regime)
     pool = candidates(data)
     chosen = regime.select(pool, seed)
-    following = regime.select(pool, seed + 1)
+    try:
+        again = len(set(chosen.train) & set(regime.select(pool, seed + 1).train))
+    except DataError:
+        again = None
     counts = Counter(label_of(data.labels, data.train[index]) for index in chosen.train)
     known = [(label, counts.pop(label)) for label in data.labels if label in counts]
     return DrawView(
@@ -232,7 +236,7 @@ def draw(settings: Settings, asked: Asked, regime: RegimeConfig, seed: int) -> D
         counts=(*known, *sorted(counts.items())),
         total=len(chosen.train),
         dev=len(data.dev) if chosen.dev is None else len(chosen.dev),
-        again=len(set(chosen.train) & set(following.train)),
+        again=again,
         examples=tuple(_drawn(data, data.train[index]) for index in chosen.train[:MOST_DRAWN]),
     )
 

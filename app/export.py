@@ -15,8 +15,10 @@ from core.data.leaderboard import FILE_ENDINGS, LEADERBOARD
 from core.errors import ConfigError, StudioError
 from core.local.services import open_home
 from core.logs import configure_logging
+from core.metrics import METRICS
 from core.settings import get_settings
 from core.statistics.export import FORMATS
+from core.statistics.parts import OFFICIAL, PRIMARY
 from core.store.migrate import require_head
 from core.store.session import Store
 
@@ -33,8 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     table = verbs.add_parser("table")
     table.add_argument("study", nargs="+")
-    table.add_argument("--metric", default="")
-    table.add_argument("--split", default="", choices=("", "dev", "test"))
+    table.add_argument(
+        "--metric",
+        default="",
+        help=f"default: the tasks' usual one; {', '.join([*METRICS, PRIMARY, OFFICIAL])}",
+    )
+    table.add_argument(
+        "--split",
+        default="",
+        choices=("dev", "test"),
+        help="default: test once it is open, else dev",
+    )
     leaderboard = verbs.add_parser("leaderboard")
     leaderboard.add_argument("reference")
     leaderboard.add_argument("--split", default=LEADERBOARD, choices=sorted(FILE_ENDINGS))

@@ -29,6 +29,7 @@ FEWEST_FOR_OPTIONS = 12
 NEW_TO_ALL = "Examples no run was trained on"
 REPORTED = "Examples of the reported split, which no run was trained on"
 CHOSEN_ON = "Examples no run was trained on, but some chose their checkpoint on"
+OF_UNLIKE = "Examples of the reported split"
 log = logging.getLogger(__name__)
 
 
@@ -63,7 +64,7 @@ class TaskChoices:
         inputs: Texts that one input has, in order; empty where an input cannot be typed.
         refusal: Why an input cannot be typed; empty where it can.
         labels: Classes or choices; empty when the files cannot be read now.
-        examples: A few examples that no run was trained on.
+        examples: A few examples, where it can be told such that no run was trained on.
         examples_note: What these examples are, for people.
         runs: Runs that can classify, newest study first; a joint run stands under each of its
             tasks, with what it reached there.
@@ -106,7 +107,9 @@ def choices(store: Store, folders: Sequence[Path]) -> Choices:
         if run.config_hash in readable:
             for task in readable[run.config_hash].trained_tasks:
                 dev = run.dev_of.get(task.name, run.dev)
-                here = replace(run, dev=dev, metric=first_metric(task.name, dev))
+                flags = run.flags_of.get(task.name, run.flags)
+                metric = first_metric(task.name, dev)
+                here = replace(run, dev=dev, flags=flags, metric=metric)
                 by_task.setdefault(task.name, []).append(here)
     # Files are read after the database was let go: a large task takes seconds the first time.
     return Choices(tuple(_task(name, own, readable, folders) for name, own in by_task.items()))
@@ -125,7 +128,7 @@ def _task(
     inputs = tuple(map(TypedField, spec.typed_fields if spec else choice.text_fields or ("text",)))
     labels: tuple[str, ...] = ()
     examples: tuple[ExampleText, ...] = ()
-    source, selection, note = _unseen(used)
+    source, selection, note = _unseen(used, name)
     try:
         data = read_task(choice, tuple(folders), selection=selection, source=source)
     except DataError as error:
@@ -180,7 +183,7 @@ def check_input(
     choice = known.get(task, config.task)
     spec = _declared(choice)
     if spec is not None:
-        typed_input(spec, texts)
+        typed_input(spec, texts, choice.template)
         return
     try:
         names = read_task(choice, tuple(folders)).inputs
@@ -190,8 +193,10 @@ def check_input(
     check_texts(texts, names)
 
 
-def _unseen(used: Sequence[RunConfig]) -> tuple[Source, Selection, str]:
-    """Choose what to take examples from: source, selection, and what to say about them.
+def _unseen(used: Sequence[RunConfig], name: str) -> tuple[Source, Selection, str]:
+    """Choose what to take a task's examples from: source, selection, what to say about them.
+
+    Nothing is promised where runs read other files of the task, or went on from another run.
 
     With paper practice, and after a refit, all of train was trained on, so only the reported split
     is new to all; the same where one source's dev may be in another source's train.
@@ -199,11 +204,25 @@ def _unseen(used: Sequence[RunConfig]) -> tuple[Source, Selection, str]:
     selections = {config.selection for config in used}
     sources = {config.regime.source for config in used}
     source = used[0].regime.source
+    if _is_unlike(used, name):
+        return source, "paper_practice", OF_UNLIKE
     if "paper_practice" in selections:
         return source, "paper_practice", CHOSEN_ON
     if "refit" in selections or len(sources) > 1:
         return source, "paper_practice", REPORTED
     return source, "dev", NEW_TO_ALL
+
+
+def _is_unlike(used: Sequence[RunConfig], name: str) -> bool:
+    """Tell whether runs may have been trained on other files of a task than the newest was."""
+    files = {
+        (config.regime.source, task.folder, task.dataset, task.data_version)
+        for config in used
+        for task in config.trained_tasks
+        if task.name == name
+    }
+    sources = {source for source, *_ in files}
+    return len(files) > len(sources) or any(config.init_from for config in used)
 
 
 def _in_order(runs: Sequence[PlaygroundRun]) -> tuple[PlaygroundRun, ...]:

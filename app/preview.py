@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from app import workload
 from app.estimate import Estimate, StepTime, estimate
 from core.backbones.spec import BACKBONES
-from core.methods import BackboneFacts, MethodConfig
+from core.methods import Axis, BackboneFacts, MethodConfig, ParameterGroup
 from core.recipe import Recipe
 from core.settings import Settings, get_settings
 from core.store.history import step_times
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TRUNCATION_TO_TELL = 0.02
 MANY_RUNS = 60
+USUAL_OUTPUTS = 2
 COMMAND = "./studio run my-recipe.yaml"
 
 
@@ -29,11 +30,13 @@ class MethodPreview:
     Attributes:
         label: Name in tables.
         describes: What it does, in a sentence.
-        parameters: Trainable parameters by group, on the first task and backbone; empty when the
-            backbone's sizes are not known here.
+        parameters: Trainable parameters by group on the first backbone, of a joint run where
+            there is one, else on the first task; empty when the sizes are not known here.
         total: Their sum.
         share: Their sum as a share of the backbone's weights, 0 to 1.
         alone: True when it cannot be trained together with others.
+        jointly: Fewest and most parameters of a joint run; None where there is none.
+        singly: Fewest and most parameters of a run on one task; None where there is none.
     """
 
     label: str
@@ -42,6 +45,8 @@ class MethodPreview:
     total: int
     share: float
     alone: bool
+    jointly: tuple[int, int] | None
+    singly: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Preview:
         num_trials: Runs that only choose settings.
         num_finals: Runs that enter the tables.
         grid: The product behind the number, for people.
-        methods: Each method with its size, on the first task.
+        methods: Each method with its sizes.
         examples: Training examples of each task that can be read here.
         updates: Smallest and largest number of updates a run.
         estimate: Time for all runs.
@@ -101,14 +106,14 @@ def preview(recipe: Recipe, store: Store | None, settings: Settings | None = Non
     data = workload.read_all(recipe, settings or get_settings())
     known = [item for item in data.values() if item is not None]
     sizes = workload.facts_or_none(recipe.backbones[0])
-    num_outputs = known[0].num_outputs if known else 2
+    heads = _heads(recipe, data)
     loads = list(workload.loads(recipe, data))
     return Preview(
         num_runs=recipe.num_final_runs + recipe.num_trial_runs,
         num_trials=recipe.num_trial_runs,
         num_finals=recipe.num_final_runs,
         grid=_grid(recipe),
-        methods=tuple(_method(method, sizes, num_outputs) for method in recipe.methods),
+        methods=tuple(_method(method, sizes, heads) for method in recipe.methods),
         examples=tuple(_examples(recipe, data)),
         updates=_span([load.updates for load in loads]),
         estimate=estimate(loads, _history(store), len(known) == len(data)),
@@ -125,18 +130,49 @@ def _history(store: Store | None) -> Sequence[StepTime]:
         return [StepTime(**row) for row in step_times(session)]
 
 
-def _method(method: MethodConfig, facts: BackboneFacts | None, num_outputs: int) -> MethodPreview:
-    parameters: dict[str, int] = {}
+@dataclass(frozen=True)
+class _Heads:
+    """Outputs of the heads that are trained: together, by what tasks own, and for one task."""
+
+    together: Mapping[tuple[Axis, ...], tuple[int, ...]]
+    singly: tuple[int, ...]
+
+
+def _heads(recipe: Recipe, data: workload.DataOf) -> _Heads:
+    outputs: dict[str, int] = {}
+    for (name, _), found in data.items():
+        outputs[name] = found.num_outputs if found else outputs.get(name, USUAL_OUTPUTS)
+    together: dict[tuple[Axis, ...], tuple[int, ...]] = {}
+    singly: dict[str, int] = {}
+    for cell in recipe.cells():
+        if cell.regime.is_joint:
+            tasks = (cell.task, *cell.partners)
+            together[cell.regime.own_axes] = tuple(outputs[task.name] for task in tasks)
+        else:
+            singly[cell.task.name] = outputs[cell.task.name]
+    return _Heads(together, tuple(singly.values()))
+
+
+def _method(method: MethodConfig, facts: BackboneFacts | None, heads: _Heads) -> MethodPreview:
+    together: list[dict[ParameterGroup, int]] = []
+    singly: list[dict[ParameterGroup, int]] = []
     if facts is not None:
-        parameters = {str(k): v for k, v in method.num_trainable(facts, num_outputs).items()}
-    total = sum(parameters.values())
+        together = [
+            method.num_trainable_jointly(facts, outputs, own)
+            for own, outputs in heads.together.items()
+        ]
+        singly = [method.num_trainable(facts, count) for count in heads.singly]
+    shown = next(iter([*together, *singly]), {})
+    total = sum(shown.values())
     return MethodPreview(
         label=method.label,
         describes=method.describe(),
-        parameters=parameters,
+        parameters={str(group): count for group, count in shown.items()},
         total=total,
         share=total / facts.total_parameters if facts else 0.0,
         alone=method.SEPARATE,
+        jointly=_span([sum(counts.values()) for counts in together]),
+        singly=_span([sum(counts.values()) for counts in singly]),
     )
 
 
@@ -177,7 +213,7 @@ def _examples(recipe: Recipe, data: workload.DataOf) -> Iterator[TaskExamples]:
     """Tell how many examples each task is trained on, over the regimes."""
     for choice in recipe.tasks:
         counts = [
-            workload.part_of(data[choice.name, regime.source], regime, recipe.seeds.data[0])
+            workload.part_of(recipe, choice, data[choice.name, regime.source], regime)
             for regime in recipe.regimes
             if data[choice.name, regime.source] is not None
         ]

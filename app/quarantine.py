@@ -8,12 +8,13 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.errors import InputError, NotFound
+from core.errors import DataError, InputError, NotFound
 
 MOST_BYTES = 50_000_000
 MOST_UPLOADS = 12
@@ -22,6 +23,7 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".json", ".parquet")
 ID_BYTES = 12
 LONGEST_NAME = 120
 NOTE = "upload.json"
+THROWN = ".thrown-"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Upload:
         file_name: What the person calls the file; shown, never used as a path.
         path: Where it lies, under a name of our own.
         size: Bytes.
+        changed_at: When it came, or its choices changed last: ISO 8601, UTC.
         choices: What the person chose so far; kept so that a reload loses nothing.
     """
 
@@ -40,6 +43,7 @@ class Upload:
     file_name: str
     path: Path
     size: int
+    changed_at: str
     choices: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -87,16 +91,29 @@ class Quarantine:
             Id of the upload, and where its pieces are written to.
 
         Raises:
-            InputError: If too many uploads wait already.
+            InputError: If too many uploads wait already, or the file is empty.
+            DataError: If the disk refuses.
         """
+        name = _shown(file_name)
+        try:
+            with self._received(name) as received:
+                yield received
+        except OSError as error:
+            raise DataError(
+                f"{name} could not be kept in {self.folder}: {error.strerror or error}.",
+                hint="Is there room on the disk, and permission? Then send the file again.",
+            ) from error
+
+    @contextmanager
+    def _received(self, name: str) -> Iterator[tuple[str, Incoming]]:
         self.clean()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if len(list(self.folder.iterdir())) >= MOST_UPLOADS:
+        kept = [path for path in self.folder.iterdir() if not path.name.startswith(THROWN)]
+        if len(kept) >= MOST_UPLOADS:
             raise InputError(
                 f"{MOST_UPLOADS} uploads wait to be added.",
                 hint="Add or discard one of them; what is left is thrown away after a day.",
             )
-        name = _shown(file_name)
         upload_id = secrets.token_hex(ID_BYTES)
         partial = self.folder / f"{upload_id}.part"
         partial.mkdir(mode=0o700)
@@ -120,49 +137,56 @@ class Quarantine:
         Raises:
             NotFound: If there is none, or no more.
         """
-        folder = self._folder_of(upload_id)
-        note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-        path = folder / _own_name(note["file_name"])
-        return Upload(
-            upload_id, note["file_name"], path, path.stat().st_size, dict(note["choices"])
-        )
+        if not is_id(upload_id):
+            raise _gone()
+        folder = self.folder / upload_id
+        try:
+            note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+            path = folder / _own_name(note["file_name"])
+            size = path.stat().st_size
+        except FileNotFoundError as error:
+            raise _gone() from error
+        changed = datetime.fromtimestamp(_changed_at(folder), UTC).isoformat()
+        return Upload(upload_id, note["file_name"], path, size, changed, dict(note["choices"]))
 
     def remember(self, upload: Upload, choices: Mapping[str, Any]) -> None:
-        """Keep what the person chose; values must be JSON."""
+        """Keep what the person chose; values must be JSON.
+
+        Raises:
+            NotFound: If the upload is gone.
+        """
         note = {"file_name": upload.file_name, "choices": dict(choices)}
-        _write_note(self._folder_of(upload.id), note)
+        try:
+            _write_note(self.folder / upload.id, note)
+        except FileNotFoundError as error:
+            raise _gone() from error
 
     def discard(self, upload_id: str) -> None:
         """Throw an upload away; one that is gone already is no error."""
         if is_id(upload_id):
-            shutil.rmtree(self.folder / upload_id, ignore_errors=True)
+            _throw_away(self.folder / upload_id)
 
     def waiting(self) -> tuple[Upload, ...]:
         """Uploads that were neither added nor thrown away, the newest first."""
         if not self.folder.is_dir():
             return ()
-        folders = [path for path in self.folder.iterdir() if is_id(path.name)]
-        newest = sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)
-        return tuple(self.open(path.name) for path in newest)
+        folders = {path: _changed_at(path) for path in self.folder.iterdir() if is_id(path.name)}
+        found = []
+        for path in sorted(folders, key=folders.__getitem__, reverse=True):
+            # What another page just added or threw away is left out.
+            with suppress(NotFound):
+                found.append(self.open(path.name))
+        return tuple(found)
 
     def clean(self) -> int:
         """Throw away what nobody touched for a day; return how many uploads that were."""
         if not self.folder.is_dir():
             return 0
         oldest = time.time() - LIFE_SECONDS
-        stale = [path for path in self.folder.iterdir() if path.stat().st_mtime < oldest]
+        stale = [path for path in self.folder.iterdir() if _changed_at(path) < oldest]
         for path in stale:
-            shutil.rmtree(path, ignore_errors=True)
+            _throw_away(path)
         return len(stale)
-
-    def _folder_of(self, upload_id: str) -> Path:
-        folder = self.folder / upload_id
-        if not is_id(upload_id) or not (folder / NOTE).is_file():
-            raise NotFound(
-                "This upload is no longer here.",
-                hint="Uploads are kept for a day, and until they are added; choose the file again.",
-            )
-        return folder
 
 
 def is_id(text: str) -> bool:
@@ -187,6 +211,33 @@ def _own_name(file_name: str) -> str:
 
 
 def _write_note(folder: Path, note: Mapping[str, Any]) -> None:
-    fresh = folder / f"{NOTE}.new"
-    fresh.write_text(json.dumps(note), encoding="utf-8")
-    fresh.rename(folder / NOTE)
+    """Replace a note whole, however many write it at once."""
+    fresh = folder / f".{NOTE}-{secrets.token_hex(ID_BYTES)}"
+    try:
+        fresh.write_text(json.dumps(note), encoding="utf-8")
+        os.replace(fresh, folder / NOTE)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _throw_away(folder: Path) -> None:
+    """Take a folder out of sight in one step, so that nobody reads half of it; then delete it."""
+    hidden = folder.with_name(f"{THROWN}{secrets.token_hex(ID_BYTES)}")
+    with suppress(OSError):
+        folder.rename(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _changed_at(folder: Path) -> float:
+    """When something in a folder changed last, in seconds; now for one that is gone."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
+def _gone() -> NotFound:
+    return NotFound(
+        "This upload is no longer here.",
+        hint="Uploads are kept for a day, and until they are added; choose the file again.",
+    )

@@ -10,7 +10,7 @@ from rich.table import Table
 from core.metrics import METRICS, TITLES
 from core.states import RunState
 from core.statistics.averages import averages
-from core.statistics.export import CHOSEN_ON, caption
+from core.statistics.export import CHOSEN_ON, caption, remarks
 from core.statistics.intervals import Summary
 from core.statistics.multi_task import gains
 from core.statistics.parts import PRIMARY, Part, parts_of, trainable_of
@@ -161,10 +161,12 @@ def average_lines(rows: Sequence[ComparisonRow]) -> list[str]:
 
 
 def _mean(cell: Cell | None) -> str:
-    if cell is None or not cell.summary.n:
+    if cell is None:
         return "–"
-    failed = f", {cell.failures} failed or flagged" if cell.failures else ""
-    return _summary(cell.summary, failed)
+    said = remarks(cell)
+    if not cell.summary.n:
+        return f"– ({', '.join(said)})" if said else "–"
+    return _summary(cell.summary, "".join(f", {remark}" for remark in said))
 
 
 def _summary(summary: Summary, more: str = "") -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.draws import draw
 from app.stored_config import read_config
-from core.backbones.facts import facts, require_room, weights_folder
+from core.backbones.facts import facts, require_room, require_segments, weights_folder
 from core.backbones.spec import BACKBONES, BackboneChoice
 from core.data.examples import TaskData
 from core.data.splits import NUM_FOLDS
@@ -16,6 +16,7 @@ from core.data.tasks import read_task, resolve
 from core.errors import BackboneError, ConfigError, DataError, NotFound, RecipeErrors
 from core.methods import BackboneFacts, MethodConfig
 from core.recipe import Recipe, RunConfig
+from core.recipe_checks import overlap
 from core.recipe_parts import TaskChoice
 from core.regimes import RegimeConfig, Source
 from core.settings import Settings
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
 
 MOST_FOLDED = 1000
 """Training rows from which on one dev is large enough; cross-fitting is refused there."""
+
+ONLY_TRAINING = (
+    "learning_rates",
+    "temperature",
+    "selection",
+    "samples",
+    "entropy_bonus",
+    "init",
+)
+"""Settings of methods that a run may have other than the run it starts from."""
 
 ANY_BACKBONE = BackboneFacts("bert", 64, 2, 4, 16, 1000, 512, 1_000_000)
 
@@ -90,7 +101,7 @@ def _check_tasks(
                     _check_folds(data, task, regime, folders, trial_seeds(recipe.seeds).data)
                 tried = [*seeds, trial_seeds(recipe.seeds).data]
                 for seed in tried if recipe.tuning.protocol == "tuned" else seeds:
-                    draw(data, regime, seed)
+                    draw(task, data, regime, seed, selection=recipe.selection)
             except DataError as error:
                 problem = ConfigError(f"{about}{error.message}", field=field, hint=error.hint)
                 # Files that are missing are missing for every regime.
@@ -119,7 +130,7 @@ def _check_folds(
         )
     for fold in range(NUM_FOLDS):
         part = read_task(task, folders, selection="fold", fold=fold, source=regime.source)
-        draw(part, regime, seed)
+        draw(task, part, regime, seed, selection="fold", fold=fold)
 
 
 def backbone_facts(choice: BackboneChoice, *, offline: bool) -> BackboneFacts:
@@ -140,15 +151,26 @@ def _check_backbones(recipe: Recipe, offline: bool, problems: list[ConfigError])
     longest = max(method.prompt_length for method in recipe.methods)
     for number, choice in enumerate(recipe.backbones):
         try:
-            require_room(
-                backbone_facts(choice, offline=offline), recipe.training.max_tokens, longest
-            )
+            known = backbone_facts(choice, offline=offline)
+            require_room(known, recipe.training.max_tokens, longest)
         except BackboneError as error:
             problems.append(
                 ConfigError(error.message, field=f"backbones.{number}", hint=error.hint)
             )
+            continue
         except ConfigError as error:
             problems.append(error)
+            continue
+        problems += _check_segments(recipe.methods, known)
+
+
+def _check_segments(methods: Sequence[MethodConfig], known: BackboneFacts) -> Iterator[ConfigError]:
+    for number, method in enumerate(methods):
+        try:
+            require_segments(known, method)
+        except ConfigError as error:
+            field = f"methods.{number}.{error.field}"
+            yield ConfigError(error.message, field=field, hint=error.hint)
 
 
 def _check_start(recipe: Recipe, store: Store, problems: list[ConfigError]) -> str:
@@ -158,7 +180,12 @@ def _check_start(recipe: Recipe, store: Store, problems: list[ConfigError]) -> s
     try:
         with store.read() as session:
             view = queries.run_view(session, recipe.init_from)
-        source = read_config(view.config, view.row.slug)
+            source = earlier = read_config(view.config, view.row.slug)
+            trained = list(source.trained_tasks)
+            while earlier.init_from:
+                before = queries.run_view(session, earlier.init_from)
+                earlier = read_config(before.config, before.row.slug)
+                trained += earlier.trained_tasks
     except (NotFound, ConfigError) as error:
         problems.append(ConfigError(error.message, field="init_from", hint=error.hint))
         return ""
@@ -173,30 +200,39 @@ def _check_start(recipe: Recipe, store: Store, problems: list[ConfigError]) -> s
             problems.append(ConfigError(message, field=f"backbones.{number}", hint=hint))
     for number, method in enumerate(recipe.methods):
         if reason := _cannot_start(method, source.method, slug):
-            hint = "Choose its method with the same sizes alone, or another run to start from."
+            hint = "Choose its method with the same settings, or another run to start from."
             problems.append(ConfigError(reason, field=f"methods.{number}", hint=hint))
+    for number, task in enumerate(recipe.tasks):
+        for known in trained:
+            if reason := overlap(task, known):
+                message = f"{slug} comes from training on {known.name}; {reason}"
+                hint = "Choose another task, or another run to start from."
+                problems.append(ConfigError(message, field=f"tasks.{number}", hint=hint))
     return view.row.id
 
 
 def _cannot_start(method: MethodConfig, source: MethodConfig, slug: str) -> str:
     """Say why a method cannot take over the tensors of another; empty when it can."""
-    if method.kind != source.kind or _axes(method) != _axes(source):
+    if method.kind != source.kind:
         return f"{slug} trained {source.label}; {method.label} has other tensors"
-    ours, theirs = _sizes(method), _sizes(source)
-    if not ours:
+    if set(method.num_trainable(ANY_BACKBONE, 2)) == {"head"}:
         return f"{method.label} trains a head alone, and a head always starts anew"
-    if ours != theirs:
-        shown = " and ".join(f"{n:,} {name} parameters" for name, n in theirs.items())
-        return f"{slug} trained {shown} of another size than {method.label} here"
-    return ""
+    ours, theirs = _meaning(method), _meaning(source)
+    other = next((name for name in ours if ours[name] != theirs[name]), None)
+    if other is None:
+        return ""
+    return (
+        f"{slug} trained {other} {_shown(theirs[other])}; {method.label} has {_shown(ours[other])}"
+    )
 
 
-def _axes(method: MethodConfig) -> tuple[object, ...]:
-    shown = method.model_dump()
-    return tuple(shown.get(name) for name in ("position", "representation", "prefix_projection"))
+def _meaning(method: MethodConfig) -> dict[str, object]:
+    """Settings that give tensors their shapes or say what they do; not those of training alone."""
+    found = method.model_dump(mode="json", exclude=set(ONLY_TRAINING))
+    if "cut" in found and found["cut"] is None:
+        found["cut"] = found["num_virtual_tokens"]
+    return found
 
 
-def _sizes(method: MethodConfig) -> dict[str, int]:
-    """Sizes that do not depend on the task, on some backbone: equal ones mean equal shapes."""
-    counts = method.num_trainable(ANY_BACKBONE, 2)
-    return {str(name): number for name, number in counts.items() if name != "head"}
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

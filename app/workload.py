@@ -18,6 +18,7 @@ from core.data.tokens import TextTokenizer
 from core.errors import BackboneError, DataError
 from core.methods import BackboneFacts
 from core.recipe import Cell, Recipe
+from core.recipe_parts import TaskChoice
 from core.regimes import RegimeConfig, Source
 from core.settings import Settings
 
@@ -94,12 +95,14 @@ def facts_or_none(choice: BackboneChoice) -> BackboneFacts | None:
         return None
 
 
-def part_of(data: TaskData | None, regime: RegimeConfig, seed: int) -> Part:
-    """Draw as a run would, and count."""
+def part_of(
+    recipe: Recipe, choice: TaskChoice, data: TaskData | None, regime: RegimeConfig
+) -> Part:
+    """Draw as a run with the first data seed would, and count."""
     if data is None:
         return Part(None, UNKNOWN_TRAIN, UNKNOWN_DEV)
     try:
-        drawn = draw(data, regime, seed)
+        drawn = draw(choice, data, regime, recipe.seeds.data[0], selection=recipe.selection)
     except DataError:
         return Part(data, len(data.train), len(data.dev))
     return Part(data, len(drawn.train), len(data.dev if drawn.dev is None else drawn.dev))
@@ -111,10 +114,9 @@ def loads(recipe: Recipe, data: DataOf) -> Iterator[Load]:
     trials = tuning.trials * tuning.folds if tuning.protocol == "tuned" else 0
     repeats = len(recipe.seeds.data) * len(recipe.seeds.init) + trials
     parts = {
-        (name, regime): part_of(found, regime, recipe.seeds.data[0])
+        (choice.name, regime): part_of(recipe, choice, data[choice.name, regime.source], regime)
         for regime in dict.fromkeys(cell.regime for cell in recipe.cells())
-        for (name, source), found in data.items()
-        if source == regime.source
+        for choice in recipe.tasks
     }
     for cell in recipe.cells():
         # In the order of the names, as training shares the updates out.

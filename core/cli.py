@@ -246,7 +246,7 @@ def data_add(
 @data_app.command("remove")
 def data_remove(
     name: Annotated[str, typer.Argument(help="Name of an added data set.")],
-    version: Annotated[str, typer.Argument(help="Its version, 16 hexadecimal digits.")],
+    version: Annotated[str, typer.Argument(help="Its version, its first digits, or latest.")],
     home: Home = None,
 ) -> None:
     """Delete a version of an added data set that no run uses."""

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from core.methods import MethodConfig
+from core.regimes import RegimeConfig
 from core.regimes.few_shot import Config as FewShot
 from core.regimes.multi_task import Config as MultiTask
+from core.tasks import TASKS, TaskSpec
 
 if TYPE_CHECKING:
     from core.recipe import Recipe
+    from core.recipe_parts import TaskChoice
 
 MAX_RUNS = 2000
 MAX_JOINT_TASKS = 16
@@ -25,6 +28,7 @@ Problem = tuple[Field, str]
 WHAT_IS_FIXED = {
     "vectors": "no vectors",
     "position": "no position",
+    "length": "no length",
     "representation": "no choice of vectors",
 }
 
@@ -35,7 +39,8 @@ def check(recipe: Recipe) -> None:
     Raises:
         ValidationError: With every problem at once, each with its field.
     """
-    problems = [*_joint(recipe), *_few_shot(recipe), *_cross_fitting(recipe), *_too_many(recipe)]
+    checks = (_summed_choices, _joint, _derived, _exact_updates, _few_shot, _cross_fitting)
+    problems = [problem for find in (*checks, _too_many) for problem in find(recipe)]
     if problems:
         raise ValidationError.from_exception_data(
             "Recipe",
@@ -48,6 +53,19 @@ def check(recipe: Recipe) -> None:
                 for field, text in problems
             ],
         )
+
+
+def _summed_choices(recipe: Recipe) -> Iterator[Problem]:
+    declared = ((task.name, declared_task(task)) for task in recipe.tasks)
+    named = [name for name, spec in declared if spec and spec.kind == "choices"]
+    for place, method in enumerate(recipe.methods):
+        if method.sums_choices and named:
+            text = (
+                f"{method.label} sums over the places of one row, but the rows of an example of "
+                f"{named[0]} are scored together, each with a place of its own; use selection: "
+                "st_gumbel for this task"
+            )
+            yield ("methods", place, "selection"), text
 
 
 def _joint(recipe: Recipe) -> Iterator[Problem]:
@@ -71,6 +89,45 @@ def _joint(recipe: Recipe) -> Iterator[Problem]:
             lacking = [axis for axis in regime.own if axis not in method.axes]
             if lacking:
                 yield ("regimes", place, "own"), _no_axis(method, lacking)
+
+
+def _derived(recipe: Recipe) -> Iterator[Problem]:
+    if not any(isinstance(regime, MultiTask) for regime in recipe.regimes):
+        return
+    for number, task in enumerate(recipe.tasks):
+        for other in recipe.tasks[:number]:
+            if reason := overlap(task, other):
+                yield ("tasks", number), f"{reason}; multi_task cannot train on both, leave one out"
+
+
+def overlap(one: TaskChoice, other: TaskChoice) -> str:
+    """Say why what one task trains on is what the other reports; empty when it is not."""
+    for task, origin in ((one, other), (other, one)):
+        spec = declared_task(task)
+        if spec and spec.derived_from and declared_task(origin) is TASKS[spec.derived_from]:
+            return (
+                f"{task.name} is cut from the file that {origin.name} reports on, so one would be "
+                "trained on examples that the other reports"
+            )
+    return ""
+
+
+def declared_task(choice: TaskChoice) -> TaskSpec | None:
+    """Return the declared task that a choice names; None for data of one's own."""
+    return None if choice.dataset or choice.text_fields else TASKS.get(choice.name)
+
+
+def _exact_updates(recipe: Recipe) -> Iterator[Problem]:
+    if recipe.training.patience is not None and any(map(_has_control, recipe.regimes)):
+        yield (
+            ("training", "patience"),
+            "a multi_task control takes exactly the updates that its task gets jointly, and a run "
+            "that stops early takes others; leave patience out, or set control: false",
+        )
+
+
+def _has_control(regime: RegimeConfig) -> bool:
+    return isinstance(regime, MultiTask) and (regime.control or not regime.is_joint)
 
 
 def _no_axis(method: MethodConfig, lacking: Sequence[str]) -> str:
@@ -101,7 +158,7 @@ def _cross_fitting(recipe: Recipe) -> Iterator[Problem]:
         text = "with folds settings are chosen on folds of train, not on the reported split"
         yield ("selection",), text
     for place, regime in enumerate(recipe.regimes):
-        if isinstance(regime, MultiTask) and (regime.control or not regime.is_joint):
+        if _has_control(regime):
             yield (
                 ("regimes", place, "control"),
                 "a refit takes the updates that were best for it, but a control those of the "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from core.errors import ConfigError, RecipeErrors
 from core.methods import ALIASES, METHODS
@@ -17,6 +18,38 @@ from core.recipe_checks import PROBLEM
 from core.regimes import REGIMES
 
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
+NEAR = 0.7
+
+
+def _unknown_key(place: Sequence[int | str]) -> str:
+    """Name the known key that is meant, or all of them where none is near."""
+    known = _known_keys(place[:-1])
+    near = difflib.get_close_matches(str(place[-1]), known, n=1, cutoff=NEAR)
+    if near:
+        return f"unknown key; did you mean {near[0]}?"
+    return f"unknown key; known: {', '.join(known)}"
+
+
+def _known_keys(place: Sequence[int | str]) -> list[str]:
+    """Keys of the part of a recipe at a place."""
+    model: type[BaseModel] = Recipe
+    for part in place:
+        field = model.model_fields.get(str(part))
+        if part in METHODS:
+            model = METHODS[str(part)]
+        elif part in REGIMES:
+            model = REGIMES[str(part)]
+        elif field is not None:
+            model = next(_models_in(field.annotation), model)
+    return list(model.model_fields)
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """Models that a field's type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
 
 
 def _problem(error: Any) -> ConfigError:
@@ -24,7 +57,7 @@ def _problem(error: Any) -> ConfigError:
     field = ".".join(str(part) for part in place)
     message = re.sub(r"^(Value error|Assertion failed), ", "", str(error["msg"]))
     if error["type"] == "extra_forbidden":
-        message = "unknown key; remove it or correct its spelling"
+        message = _unknown_key(error["loc"])
     elif error["type"] == "union_tag_invalid":
         known = METHODS if "methods" in error["loc"] or "method" in error["loc"] else REGIMES
         names = sorted([*known, *(ALIASES if known is METHODS else ())])

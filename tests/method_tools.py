@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.backbones.facts import FAMILIES
 from core.backbones.load import Backbone, load_backbone
 from core.backbones.readout import pool
 from core.backbones.spec import BackboneChoice, Pooling
@@ -52,6 +53,15 @@ AXES: dict[str, list[dict[str, Any]]] = {
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (kind, fields) for kind in METHODS for fields in AXES.get(kind, [{}])
 ]
+
+
+FAMILY_SETTINGS: list[tuple[str, dict[str, Any], str]] = [
+    (kind, fields, family)
+    for kind, fields in SETTINGS
+    for family in BUILDERS
+    if FAMILIES[family].has_segments or not METHODS[kind](kind=kind, **fields).needs_segments
+]
+"""Every setting on every family of backbones that it can be built on."""
 
 
 @lru_cache(maxsize=8)

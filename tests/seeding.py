@@ -130,15 +130,49 @@ def answer_body(run_id: str, label: str, tokens: Sequence[str], cut: int = 3) ->
         "label": label,
         "probabilities": {**others, label: 0.8},
         "tokens": list(tokens),
-        "prompt_before": cut,
-        "prompt_after": 10 - cut,
-        "cut_probabilities": shares,
+        "pieces": [[1, cut], [len(tokens) - 1, 10 - cut]],
+        "choices": [
+            {
+                "axis": "cut",
+                "chosen": cut,
+                "names": [str(i) for i in range(11)],
+                "probabilities": shares,
+            }
+        ],
         "pool_weights": [0.1, 0.6, 0.2, 0.1],
         "used_tokens": len(tokens),
         "total_tokens": 412,
         "milliseconds": 7.3,
         "error": "",
     }
+
+
+def train_slots(store: Store) -> str:
+    """Train a run of an empty store that chooses a slot and a length; return its id."""
+    method = {
+        "kind": "dynamic_prompt",
+        "place": "slot",
+        "length": "instance",
+        "num_virtual_tokens": 3,
+    }
+    limits = {"max_updates": UPDATES, "evaluations": EVALUATIONS}
+    recipe = {"name": "Slots", "tasks": ["desk"], "methods": [method], "training": limits}
+    (run_id,) = _submit(store, parse_recipe(recipe)).run_ids
+    with store.write() as session:
+        worker = workers.register(session, name="slots", role="train", host="here", pid=2)
+        (claim,) = runs.claim(session, worker, 1)
+        assert claim.id == run_id
+        assert runs.started(session, claim.id, claim.fence)
+        points = [(step, {"train/loss": _loss(step, 0.8)}) for step in range(1, UPDATES + 1)]
+        scalars.append(session, claim.id, claim.fence, points)
+        for step in range(10, UPDATES + 1, 10):
+            for name, counts in (("slot", [20, 3 * step, 20, 40]), ("length", [10, step, 70])):
+                scalars.append_histogram(session, claim.id, claim.fence, name, step, counts)
+        result = {"dev": {"accuracy": 0.8}, "flags": []}
+        files = {"adapter": Path("a/adapter")}
+        ending = Ending(Outcome.SUCCEEDED, result=result, files=files)
+        runs.end_attempt(session, claim.id, claim.fence, ending)
+    return run_id
 
 
 def _finished_recipe() -> Recipe:

@@ -15,7 +15,7 @@ from app.stored_config import read_config
 from core.errors import ConfigError, NotFound
 from core.metrics import TITLES
 from core.metrics.flags import FLAGS
-from core.plots import cut_histogram
+from core.plots import choice_histogram
 from core.store import queries, scalars
 from core.store.views import RunView
 from core.tuning import selecting_metric
@@ -71,18 +71,29 @@ def curves(store: StoreOf, run_id: str, names: Text = "", cursor: Text = "") -> 
 
 @router.get("/runs/{run_id}/histograms/{name}")
 def histogram(
-    store: StoreOf, run_id: str, name: Literal["cut", "pool"], after: int = -1
+    store: StoreOf,
+    run_id: str,
+    name: Literal["cut", "slot", "length", "pool"],
+    after: int = -1,
 ) -> Response:
     """Figure of the choices over the updates; null when there is nothing above ``after``."""
     with store.read() as session:
         rows = scalars.read_histograms(session, run_id, name)
-    last = rows[-1].step if rows else -1
-    if last <= after:
-        return figure_response(None, last=last)
-    info = cut_histogram.prepare(
-        (cut_histogram.Row(row.step, row.counts) for row in rows), choice=name
-    )
-    return figure_response(cut_histogram.draw(info), last=last)
+        last = rows[-1].step if rows else -1
+        if last <= after:
+            return figure_response(None, last=last)
+        view = queries.run_view(session, run_id)
+    counted = (choice_histogram.Row(row.step, row.counts) for row in rows)
+    info = choice_histogram.prepare(counted, choice=name, names=_choice_names(view, name))
+    return figure_response(choice_histogram.draw(info), last=last)
+
+
+def _choice_names(view: RunView, axis: str) -> tuple[str, ...]:
+    """Name what a run's method chooses among; a config of another version names nothing."""
+    try:
+        return read_config(view.config, view.row.slug).method.choice_names.get(axis, ())
+    except ConfigError:
+        return ()
 
 
 @router.get("/runs/{run_id}/log")

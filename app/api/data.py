@@ -55,7 +55,7 @@ def list_sets(store: StoreOf, settings: SettingsOf) -> dict[str, Any]:
         "known": as_json(data_list.known_sets(store, settings)),
         "own": as_json(data_list.own_sets(store, settings)),
         "uploads": [
-            {"id": one.id, "file_name": one.file_name, "size": one.size}
+            {"id": one.id, "file_name": one.file_name, "size": one.size, "at": one.changed_at}
             for one in data_actions.waiting(settings)
         ],
     }
@@ -110,5 +110,5 @@ def batch(
 @router.delete("/sets/{name}/{version}")
 def remove(store: StoreOf, settings: SettingsOf, name: str, version: str) -> dict[str, str]:
     """Delete a version of an added data set that no run uses."""
-    gone = data_actions.remove(store, settings, name, version)
-    return {"name": gone.card.name, "version": gone.card.version}
+    data_actions.remove(store, settings, name, version)
+    return {"name": name, "version": version}

@@ -51,6 +51,12 @@ def add(settings: SettingsOf, upload_id: str, choices: Choices) -> dict[str, Any
     return {"name": card.name, "version": card.version, "is_new": added.is_new}
 
 
+@router.delete("")
+def discard_all(settings: SettingsOf) -> dict[str, int]:
+    """Throw all uploads away."""
+    return {"discarded": data_actions.discard_all(settings)}
+
+
 @router.delete("/{upload_id}")
 def discard(settings: SettingsOf, upload_id: str) -> dict[str, str]:
     """Throw an upload away."""

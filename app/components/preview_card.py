@@ -101,7 +101,7 @@ def _method_table(methods: Sequence[MethodPreview]) -> Markup:
             parts=", ".join(
                 f"{GROUP_WORDS.get(name, name)} {n:,}" for name, n in method.parameters.items()
             ),
-            total=count_text(method.total) if method.parameters else "–",
+            total=_parameters(method),
             share=f"{100 * method.share:.2g} %" if method.parameters else "–",
         )
         for method in methods
@@ -112,6 +112,18 @@ def _method_table(methods: Sequence[MethodPreview]) -> Markup:
         "<tbody>{rows}</tbody></table>",
         rows=rows,
     )
+
+
+def _parameters(method: MethodPreview) -> str:
+    """Write how much is trained; beside a joint run also for a task alone."""
+    if method.jointly is None:
+        return _counts(method.singly)
+    alone = f", {_counts(method.singly)} alone" if method.singly else ""
+    return f"{_counts(method.jointly)} jointly{alone}"
+
+
+def _counts(span: tuple[int, int] | None) -> str:
+    return "–".join(count_text(number) for number in dict.fromkeys(span)) if span else "–"
 
 
 def _warnings(warnings: Sequence[str]) -> Markup:

@@ -7,12 +7,15 @@ import { onTheme, plotly } from "./studio.js";
 
 const CONFIG = { displayModeBar: false, responsive: true };
 const shown = new Map();
+/* Curves that were switched on or off in our own legend: element to name to visible. */
+const switched = new WeakMap();
 
 function ground() {
   const style = getComputedStyle(document.body);
   const value = (name) => style.getPropertyValue(name).trim();
   return {
     text: value("--body-text-color-subdued"),
+    strong: value("--body-text-color"),
     line: value("--border-color-primary"),
     surface: value("--background-fill-primary"),
     font: value("--font") || "sans-serif",
@@ -22,6 +25,8 @@ function ground() {
 /* On a narrow screen plotly's legend would take the chart's place; ours stands below it. */
 const NARROW = 520;
 const DASHES = { solid: "solid", dot: "dotted" };
+
+const isOn = (element, { name, visible = true }) => switched.get(element)?.get(name) ?? visible === true;
 
 function legend(element, figure, isNarrow) {
   let list = element.parentElement.querySelector(".chart-legend");
@@ -33,7 +38,14 @@ function legend(element, figure, isNarrow) {
   }
   const named = figure.data.filter((trace) => trace.name && trace.showlegend !== false && trace.type !== "heatmap");
   list.replaceChildren(...named.map((trace) => {
-    const item = document.createElement("span");
+    const item = document.createElement("button");
+    item.type = "button";
+    item.setAttribute("aria-pressed", String(isOn(element, trace)));
+    item.addEventListener("click", () => {
+      const own = switched.get(element) || new Map();
+      switched.set(element, own.set(trace.name, !isOn(element, trace)));
+      redraw(element);
+    });
     const swatch = document.createElement("i");
     swatch.className = "swatch";
     const { color, width = 2, dash = "solid" } = { color: trace.marker?.color, ...trace.line };
@@ -53,16 +65,27 @@ function legend(element, figure, isNarrow) {
   }));
 }
 
+/* Names below bars on a narrow screen: level where they fit side by side, else upright. */
+const SIGN = 6, BESIDE = 60;
+function names({ ticktext }, width) {
+  const longest = Math.max(...ticktext.flatMap((text) => text.split("<br>")).map((line) => line.length));
+  const isLevel = SIGN * longest * ticktext.length <= width - BESIDE;
+  return { tickangle: isLevel ? 0 : -90, tickfont: { size: 10 } };
+}
+
 /* Give a figure the page's colours; a figure from the server knows no theme. */
-function themed(layout, key, isNarrow) {
+function themed(layout, key, width) {
+  const isNarrow = width < NARROW;
   const { text, line, surface, font } = ground();
   const axis = (own) => ({ ...own, gridcolor: line, linecolor: line, tickcolor: line });
+  const isNamed = isNarrow && layout.xaxis?.ticktext && layout.xaxis.type !== "log";
   const axes = Object.fromEntries(
     Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name)).map((name) => [name, axis(layout[name])]),
   );
   return {
     ...layout,
     ...axes,
+    ...(isNamed && { xaxis: { ...axes.xaxis, ...names(layout.xaxis, width) } }),
     font: { ...layout.font, color: text, family: font },
     hoverlabel: { bgcolor: surface, bordercolor: line, font: { color: text, family: font } },
     autosize: true,
@@ -73,12 +96,26 @@ function themed(layout, key, isNarrow) {
   };
 }
 
+/* Traces as they are drawn: switched ones, also those that belong to one name. */
+const visible = (element, traces) => traces.map((trace) => {
+  const name = switched.get(element)?.has(trace.legendgroup) ? trace.legendgroup : trace.name;
+  const choice = switched.get(element)?.get(name);
+  return choice === undefined ? trace : { ...trace, visible: choice || "legendonly" };
+});
+
+/* Marks that lie on shapes of their own colour get an outline that shows in either theme. */
+function outlined(traces) {
+  const { strong } = ground();
+  const outline = (marker) => ({ ...marker, line: { ...marker.line, color: strong } });
+  return traces.map((trace) => (trace.meta === "outlined" ? { ...trace, marker: outline(trace.marker) } : trace));
+}
+
 async function redraw(element) {
   const { figure, key } = shown.get(element);
   const Plotly = await plotly();
   if (!element.isConnected) return;
   const isNarrow = element.clientWidth < NARROW;
-  await Plotly.react(element, figure.data, themed(figure.layout, key, isNarrow), CONFIG);
+  await Plotly.react(element, outlined(visible(element, figure.data)), themed(figure.layout, key, element.clientWidth), CONFIG);
   legend(element, figure, isNarrow);
   element.dataset.drawn = String(Number(element.dataset.drawn || 0) + 1);
 }

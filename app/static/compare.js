@@ -60,7 +60,7 @@ function cellBody(cell) {
   const flags = Object.entries(cell.flags).map(([name, n]) => `${name} ${n}`).join(", ");
   const value = html`<span class="rank-${cell.rank}">${percent(cell.mean)}</span>${cell.n > 1 && html`<span class="spread"> ± ${percent(cell.std)}</span>`}`;
   return html`${cell.n ? value : html`<span class="muted">${cell.waiting ? "waiting" : "–"}</span>`}
-    <small>${[cell.n ? `n = ${cell.n}` : "", cell.waiting ? `${cell.waiting} to come` : "", cell.failures ? `failed ${cell.failures}/${cell.ended}` : ""].filter(Boolean).join(" · ")}</small>
+    <small>${[cell.n ? `n = ${cell.n}` : "", ...cell.remarks].filter(Boolean).join(" · ")}</small>
     ${flags && html`<small class="warn" title="${flags}">⚠ ${flags}</small>`}`;
 }
 
@@ -96,10 +96,16 @@ function columnHead(column, { columns }) {
     ${column.examples > 0 && html`<small>${column.examples.toLocaleString("en")} examples</small>`}`;
 }
 
+/* Runs of one method differ where tasks have different heads: then the smallest and the largest. */
+function trainable({ num_trainable: counts }) {
+  const ends = [...new Set([counts[0], counts.at(-1)])].map(count);
+  return counts.length ? `${ends.join(" – ")} trainable` : "";
+}
+
 function table(data) {
   const open = query().get("cell") || "";
   const average = data.rows.some((row) => typeof row.average === "number");
-  const rows = data.rows.map((row, r) => html`<tr data-key="row-${row.label}"><th scope="row">${swatch(row.method_label)}${row.label}<small>${typeof row.num_trainable === "number" ? `${count(Math.round(row.num_trainable))} trainable` : ""}</small></th>
+  const rows = data.rows.map((row, r) => html`<tr data-key="row-${row.label}"><th scope="row">${swatch(row.method_label)}${row.label}<small>${trainable(row)}</small></th>
     ${row.cells.map((_, c) => cellOf(data, row, r, c, open))}
     ${average && html`<td class="num"><span class="rank-${row.average_rank}">${percent(row.average)}</span></td>`}</tr>`);
   return html`<section class="stack" data-key="table"><div class="section-head"><h2>Table</h2><div class="page-actions">
@@ -112,7 +118,7 @@ function table(data) {
       ${average && html`<th scope="col" class="num" title="Mean of the tasks in this table">average</th>`}</tr></thead>
       <tbody>${rows}<tr class="majority" data-key="majority"><th scope="row">majority class</th>${data.columns.map((column) => html`<td class="num">${percent(column.majority)}</td>`)}${average && html`<td></td>`}</tr></tbody></table></div>
     ${open && runsOf(data, open)}
-    <p class="muted small">${data.caption} Best <strong>bold</strong>, second <u>underlined</u>, among cells with at least two seeds. A run counts as failed when it ended with an error or is flagged collapsed, unfitted or at chance; it stays in the mean.</p></section>`;
+    <p class="muted small">${data.caption} Best <strong>bold</strong>, second <u>underlined</u>, among cells with at least two seeds.</p></section>`;
 }
 
 /* ---- joint training, averages ---- */

@@ -1,7 +1,7 @@
 /* Data: the list of all sets. One set: data_detail.js; an upload: data_upload.js.
  * The address says what is shown: nothing, ?set=name, ?add=1 or ?upload=id. */
 import { ago, api, count, html, patch, poll, query, register, toast } from "./studio.js";
-import { pageHead, setHref } from "./data_parts.js";
+import { pageHead, setHref, size } from "./data_parts.js";
 import { mountSet } from "./data_detail.js";
 import { mountAdd, mountUpload } from "./data_upload.js";
 
@@ -11,7 +11,7 @@ const SUITES = [
   ["bundled", "Bundled", "Written for this studio: for learning how it works, no benchmarks."],
   ["other", "Further sets", ""],
 ];
-const TONES = { official: "good", bundled: "good", complete: "good", partial: "warn", absent: "neutral", wrong: "bad" };
+const TONES = { official: "good", derived: "info", bundled: "good", complete: "good", partial: "warn", absent: "neutral", wrong: "bad" };
 
 /* ---- list ---- */
 
@@ -56,8 +56,9 @@ function ownTable(rows) {
     <tbody>${rows.flatMap((row) => row.versions.map((version) => ownRow(row, version)))}</tbody></table></div></section>`;
 }
 
-const waiting = (uploads) => uploads.length > 0 && html`<section class="card" data-key="uploads"><h2>Waiting to be added</h2>
-  <ul class="plain-list">${uploads.map((one) => html`<li data-key="upload-${one.id}"><span class="file-name">${one.file_name}</span><span class="page-actions"><a class="btn btn-small" href="/data?upload=${one.id}">Continue</a>
+const waiting = (uploads) => uploads.length > 0 && html`<section class="card" data-key="uploads"><div class="section-head"><h2>Waiting to be added</h2>
+    ${uploads.length > 1 && html`<button type="button" class="btn btn-small" data-discard-all>Discard all</button>`}</div>
+  <ul class="plain-list">${uploads.map((one) => html`<li data-key="upload-${one.id}"><span><span class="file-name">${one.file_name}</span> <small class="muted">${size(one.size)} · ${ago(one.at)}</small></span><span class="page-actions"><a class="btn btn-small" href="/data?upload=${one.id}">Continue</a>
     <button type="button" class="btn btn-small" data-discard="${one.id}" aria-label="Discard ${one.file_name}">Discard</button></span></li>`)}</ul>
   <p class="muted small">Kept for a day, then thrown away.</p></section>`;
 
@@ -76,9 +77,11 @@ function mountList(element) {
   }, 5000);
   async function click(event) {
     const id = event.target.closest("[data-discard]")?.dataset.discard;
-    if (!id) return;
+    const all = event.target.closest("[data-discard-all]");
+    if (!id && !all) return;
+    if (all && !window.confirm("Discard all files that wait to be added?")) return;
     try {
-      await api(`/api/data/uploads/${id}`, { method: "DELETE" });
+      await api(`/api/data/uploads${all ? "" : `/${id}`}`, { method: "DELETE" });
     } catch (error) {
       toast(error.message, "bad");
     }

@@ -49,7 +49,7 @@ function about(data) {
       ${fact("runs", count(data.runs), data.runs ? "use these files" : "none uses it yet")}</dl>
     ${data.notes.length > 0 && html`<ul class="set-notes">${data.notes.map((note) => html`<li>${note}</li>`)}</ul>`}
     ${data.note && html`<p>${data.note}</p>`}${data.source && html`<p class="muted small">Source: ${data.source}</p>`}
-    ${data.data_version && html`<p class="muted small">Runs record these files as <span class="mono">${data.data_version}</span>.</p>`}
+    ${data.data_version && !data.version && html`<p class="muted small">Runs record these files as <span class="mono">${data.data_version}</span>.</p>`}
     ${data.datasheet && html`<details data-key="sheet"><summary>Datasheet</summary><div class="datasheet" tabindex="0">${data.datasheet}</div></details>`}</section>`;
 }
 
@@ -83,7 +83,7 @@ function drawCard(data, part) {
   if (!found) return html`<section class="card" data-key="draw"><h2>Few-shot draw</h2><p class="loading" role="status">Drawing …</p></section>`;
   return html`<section class="card" data-key="draw"><h2>Few-shot draw</h2>
     <p class="small">Data seed ${found.seed} draws <strong>${count(found.total)}</strong> training examples: ${found.counts.map(([label, n], i) => html`${i > 0 && ", "}${n} ${label}`)}.
-      Dev has ${count(found.dev)}. ${value("draw") !== "fewglue" && html`Seed ${found.seed + 1} draws ${count(found.again)} of them again.`}</p>
+      Dev has ${count(found.dev)}. ${value("draw") !== "fewglue" && found.again !== null && html`Seed ${found.seed + 1} draws ${count(found.again)} of them again.`}</p>
     <div class="table-scroll plain short" tabindex="0" role="region" aria-label="Drawn examples"><table class="table compact"><thead><tr><th scope="col">Label</th><th scope="col">Text</th></tr></thead>
       <tbody>${found.examples.map((one) => html`<tr><td class="nowrap">${one.label}</td><td class="words">${one.texts.map((text, i) => html`${i > 0 && html`<br>`}${text}`)}</td></tr>`)}</tbody></table></div>
     ${found.examples.length < found.total && html`<p class="muted small">The first ${found.examples.length} are shown.</p>`}</section>`;
@@ -133,7 +133,7 @@ function examplesCard(data, part) {
 export function mountSet(element) {
   const parts = { lengths: {}, draw: {}, batch: {}, examples: {} };
   const asked = {};
-  let data = null, asking = false, stopped = false;
+  let data = null, asking = false, starts = 0, stopped = false;
 
   const page = () => html`<div class="stack data-page">${head(data)}${removal(data, asking)}
     ${query().get("same") && html`<div class="notice notice-info" data-key="same"><p>This content was added before: it is this version, and nothing was stored twice.</p></div>`}
@@ -151,13 +151,15 @@ export function mountSet(element) {
   async function load(name, path) {
     if (asked[name] === path) return;
     asked[name] = path;
+    parts[name] = {};
+    show();
     let answer;
     try {
       answer = { value: await api(path) };
     } catch (error) {
       answer = { error };
     }
-    if (asked[name] !== path) return;
+    if (stopped || asked[name] !== path) return;
     parts[name] = answer;
     show();
   }
@@ -174,14 +176,19 @@ export function mountSet(element) {
   }
 
   async function start() {
+    const mine = ++starts;
+    let answer;
     const search = new URLSearchParams();
     for (const name of ["version", "template"]) if (value(name)) search.set(name, value(name));
     try {
-      data = await api(`/api/data/sets/${encodeURIComponent(query().get("set"))}?${search}`);
+      answer = await api(`/api/data/sets/${encodeURIComponent(query().get("set"))}?${search}`);
     } catch (error) {
+      if (stopped || mine !== starts) return;
       patch(element, html`<div class="card empty"><p class="empty-title">${error.message}</p><p>${error.hint}</p><a class="btn" href="/data">All data sets</a></div>`);
       return;
     }
+    if (stopped || mine !== starts) return;
+    data = answer;
     document.title = `${data.title} – Data – DP Studio`;
     show();
     loadAll();

@@ -13,6 +13,8 @@ export const pageHead = (title, lead, actions = "") => html`<header class="page-
 export const problem = (error) => html`<div class="notice notice-bad" role="alert" data-key="problem"><p><strong>${error.message}</strong></p>
   ${error.hint && html`<p>${error.hint}</p>`}</div>`;
 
+export const size = (bytes) => (bytes < 1e6 ? `${count(Math.max(1, Math.round(bytes / 1e3)))} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
+
 export const runsText = (runs) => (runs ? `${count(runs)} ${runs === 1 ? "run" : "runs"}` : "no run yet");
 
 export const option = (name, text, chosen) =>

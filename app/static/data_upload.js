@@ -1,13 +1,11 @@
 /* Adding data: choose a file, say what its columns are, see what would become of it, add it. */
-import { api, count, html, patch, query, setQuery, toast } from "./studio.js";
-import { balanceTable, histogram, option, pageHead, problem, setHref, settle } from "./data_parts.js";
+import { ApiError, api, count, html, patch, query, setQuery, toast } from "./studio.js";
+import { balanceTable, histogram, option, pageHead, problem, setHref, settle, size } from "./data_parts.js";
 
 const MOST_BYTES = 50e6;
 const WAIT_MS = 350;
 const ROLES = { "": "not used", text1: "text", text2: "second text", label: "label", split: "split", group: "group" };
 const DELIMITERS = { "": "found by itself", ",": "comma", "\t": "tab", ";": "semicolon", "|": "bar" };
-
-const size = (bytes) => (bytes < 1e6 ? `${count(Math.max(1, Math.round(bytes / 1e3)))} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
 /* ---- choosing a file ---- */
 
@@ -18,7 +16,7 @@ const addPage = (state) => html`<div class="stack data-page">${pageHead("Add dat
     <strong>${state.busy ? `Sending ${state.busy} …` : "Choose a file, or drop it here"}</strong><span class="muted">CSV, TSV, JSONL or Parquet, at most 50 MB, texts in UTF-8</span></label></section>
   <section class="card" data-key="rules"><h2>What a file holds</h2><ul class="set-notes"><li>One example a row: one text or two, and a label. Other columns may stay.</li>
     <li>A column may say which rows are <code>train</code>, <code>dev</code> and <code>test</code>; without one the studio cuts them, always in the same way.</li>
-    <li>Rows that belong together (one author, one document) can share a group; a group never stands in two splits.</li>
+    <li>Rows that belong together (one author, one document) can share a group; the studio never cuts a group apart. Where the file itself names the splits, groups that stand in two of them are told.</li>
     <li>Nothing is guessed or mended silently: what is wrong is told with its line, and nothing is added until you say so. The file stays on this machine.</li></ul>
     <p class="muted small">From the command line: <code>studio data add reviews.csv</code></p></section></div>`;
 
@@ -39,8 +37,9 @@ export function mountAdd(element, show) {
       const answer = await fetch(`/api/data/uploads?name=${encodeURIComponent(file.name)}`, {
         method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" },
       });
-      const content = await answer.json();
-      if (!answer.ok) throw Object.assign(new Error(content.message), { hint: content.hint });
+      // A fault, or what stands before the studio, may answer without JSON.
+      const content = await answer.json().catch(() => ({}));
+      if (!answer.ok || !content.id) throw new ApiError(answer.status, { message: `The file was not taken (status ${answer.status}).`, hint: "Send it again; the studio's log says more.", ...content });
       setQuery({ add: "", upload: content.id });
       return show();
     } catch (error) {
@@ -124,12 +123,12 @@ function previewCard(part, known) {
   if (part.waiting) return html`<section class="card" data-key="preview"><h2>What would be added</h2><p class="muted">Choose the column of the text and the one of the label.</p></section>`;
   if (part.error) return html`<section class="card" data-key="preview"><h2>What would be added</h2>${problem(part.error)}</section>`;
   if (!part.value) return html`<section class="card" data-key="preview"><h2>What would be added</h2><p class="loading" role="status">Reading the whole file …</p></section>`;
-  const { report, examples, lengths } = part.value;
+  const { report, examples, lengths, cut_dev } = part.value;
   if (report.num_problems) return html`<section class="card" data-key="preview"><h2>What would be added</h2>${problems(report, "Nothing can be added yet.")}</section>`;
   const splits = Object.entries(report.label_counts).map(([name, counts]) => ({ name, counts, examples: report.counts[name] }));
   return html`<section class="card" data-key="preview"><h2>What would be added</h2>
     ${report.warnings.length > 0 && html`<div class="notice notice-warn" data-key="warnings"><ul>${report.warnings.map((text) => html`<li>${text}</li>`)}</ul></div>`}
-    <ul class="set-notes" data-key="notes">${report.dropped > 0 && html`<li>${count(report.dropped)} rows without text or label are left out.</li>`}${report.notes.filter((note) => !known.includes(note)).map((note) => html`<li>${note}</li>`)}</ul>
+    <ul class="set-notes" data-key="notes">${report.dropped > 0 && html`<li>${count(report.dropped)} rows without text or label are left out.</li>`}${cut_dev > 0 && html`<li>About ${count(cut_dev)} of the ${count(report.counts.train)} rows of train become dev, to choose checkpoints on; always the same ones.</li>`}${report.notes.filter((note) => !known.includes(note)).map((note) => html`<li>${note}</li>`)}</ul>
     <div class="grid-2 even" data-key="both"><div><h3>Label balance</h3>${balanceTable(splits)}</div>
       <div><h3>Length of the inputs</h3>${lengths && histogram(lengths, "preview-lengths")}</div></div>
     <h3>First rows</h3><div class="table-scroll plain short" tabindex="0" role="region" aria-label="First rows"><table class="table compact"><thead><tr><th scope="col">Label</th><th scope="col">Text</th></tr></thead>
@@ -146,7 +145,7 @@ const gone = (error) => html`<div class="card empty"><p class="empty-title">${er
 export function mountUpload(element) {
   const id = query().get("upload"), base = `/api/data/uploads/${encodeURIComponent(id)}`;
   const state = { error: null, adding: false };
-  let view = null, part = { waiting: true }, asked = 0, timer = 0, stopped = false;
+  let view = null, part = { waiting: true }, looked = 0, asked = 0, timer = 0, stopped = false;
 
   const show = () => {
     if (stopped) return;
@@ -156,18 +155,23 @@ export function mountUpload(element) {
   };
 
   async function look(choices) {
+    const mine = ++looked;
+    let answer;
     try {
-      view = await api(base, choices ? { method: "PUT", body: choices } : {});
+      answer = await api(base, choices ? { method: "PUT", body: choices } : {});
     } catch (error) {
-      if (!stopped) patch(element, view ? html`<div class="stack data-page">${problem(error)}<p><a href="/data?add=1">Choose the file again</a></p></div>` : gone(error));
+      if (!stopped && mine === looked) patch(element, view ? html`<div class="stack data-page">${problem(error)}<p><a href="/data?add=1">Choose the file again</a></p></div>` : gone(error));
       return;
     }
+    if (stopped || mine !== looked) return;
+    view = answer;
     view.choices.name = query().get("name") || view.choices.name;
     show();
     if (view.inspection.is_usable) preview();
   }
 
   async function preview() {
+    clearTimeout(timer);
     const mine = ++asked, { texts, label } = view.choices;
     part = { waiting: !texts.length || !label };
     show();

@@ -5,10 +5,18 @@ import {
 } from "./studio.js";
 import { draw, layout, merge, smooth } from "./charts.js";
 import { continuesText, isResumed, scoringText, taskText } from "./views_home.js";
-import { extraCard, metricTitle, tasksCard } from "./run_tasks.js";
+import { extraCard, metricTitle, taskColors, tasksCard } from "./run_tasks.js";
 
 const ACTIVE = ["starting", "running", "stopping"];
 const ENDED = ["succeeded", "failed", "cancelled"];
+/* What a dynamic prompt may choose: heading of the chart, and what it shows of the dev examples. */
+const CHOICES = {
+  cut: ["Where the prompt goes", "Share of the dev examples for which each cut was chosen, at every evaluation."],
+  slot: ["Where the prompt goes", "Share of the dev examples for which each place was chosen, at every evaluation."],
+  length: ["How long the prompt is", "Share of the dev examples for which each length (vectors used) was chosen, at every evaluation."],
+  pool: ["Which prompts are mixed", "Mean weight of each prompt of the pool over the dev examples, at every evaluation."],
+};
+const unseen = () => Object.fromEntries(Object.keys(CHOICES).map((name) => [name, -1]));
 const SKIPPED = new Set(["schema_version"]);
 const total = (counts) => Object.values(counts || {}).reduce((sum, n) => sum + n, 0);
 /* Short runs need less smoothing, or the average lags behind the whole curve. */
@@ -152,6 +160,10 @@ function joins(attempts) {
   };
 }
 
+/* Tasks of a joint run in the order of their curves; a run of one task has none. */
+const tasksOf = (curves) => [...new Set(Object.keys(curves)
+  .map((name) => /^(?:train|dev)\/(.+)\/[^/]+$/.exec(name)?.[1]).filter(Boolean))].sort();
+
 function lossFigure(curves, view, weight) {
   const { color } = methodStyle(view.row.method_label);
   const train = curves["train/loss"], dev = curves["dev/loss"];
@@ -160,10 +172,11 @@ function lossFigure(curves, view, weight) {
     data.push({ x: train.steps, y: train.values, name: "train, each update", mode: "lines", line: { color, width: 1 }, opacity: 0.4, hoverinfo: "skip" });
     data.push({ x: train.steps, y: smooth(train.values, weight), name: "train, smoothed", mode: "lines", line: { color, width: 3 }, hovertemplate: "%{y:.4f}" });
   }
+  const colors = taskColors(tasksOf(curves), color);
   /* Of a joint training each task's own loss can be switched on in the legend. */
   for (const [name, curve] of Object.entries(curves)) {
     const task = /^train\/(.+)\/loss$/.exec(name)?.[1];
-    if (task) data.push({ x: curve.steps, y: smooth(curve.values, weight), name: `train, ${task}`, mode: "lines", line: { width: 2 }, visible: "legendonly", hovertemplate: "%{y:.4f}" });
+    if (task) data.push({ x: curve.steps, y: smooth(curve.values, weight), name: `train, ${task}`, mode: "lines", line: { color: colors[task], width: 2 }, visible: "legendonly", hovertemplate: "%{y:.4f}" });
   }
   if (dev) data.push({ x: dev.steps, y: dev.values, name: "dev", mode: "lines+markers", line: { color: "#7d8592", width: 2, dash: "dash" }, marker: { size: 6, symbol: "diamond" }, hovertemplate: "%{y:.4f}" });
   return { data, layout: layout("updates", "loss (nats)", joins(view.attempts)) };
@@ -173,7 +186,13 @@ function devFigure(curves, view) {
   const { color } = methodStyle(view.row.method_label);
   const names = devNames(curves, view);
   const dashes = ["solid", "dash", "dot"], symbols = ["circle", "square", "diamond"];
-  const data = names.map((name, i) => ({ x: curves[name].steps, y: curves[name].values, name: metricTitle(view, name.slice(4)), mode: "lines+markers", line: name.split("/").length > 2 ? { width: 1.5, dash: dashes[i % 3] } : { color, width: 2, dash: dashes[i % 3] }, marker: { size: 6, symbol: symbols[i % 3] }, hovertemplate: "%{y:.1%}" }));
+  const tasks = tasksOf(curves), colors = taskColors(tasks, color);
+  const data = names.map((name, i) => {
+    const task = name.split("/").length > 2 ? name.split("/")[1] : "";
+    // Curves of one task share a colour; the mean over tasks is the thick one in the method's own.
+    const line = task ? { color: colors[task], width: 1.5 } : { color, width: tasks.length ? 3 : 2 };
+    return { x: curves[name].steps, y: curves[name].values, name: metricTitle(view, name.slice(4)), mode: "lines+markers", line: { ...line, dash: dashes[i % 3] }, marker: { size: 6, symbol: symbols[i % 3], color: line.color }, hovertemplate: "%{y:.1%}" };
+  });
   // One metric names the axis; several stand in the legend.
   const yTitle = names.length === 1 ? data[0].name : "score on dev";
   const marks = joins(view.attempts);
@@ -200,8 +219,7 @@ function body(view, curves, ui) {
     ${hasTrain ? html`<div class="charts" data-key="charts">
       ${chartCard("loss", "Loss", "", slider)}
       ${devNames(curves, view).length ? chartCard("dev", "On dev") : ""}
-      ${view.histograms.includes("cut") && chartCard("cut", "Where the prompt goes", "Share of the dev examples for which each cut was chosen, at every evaluation.")}
-      ${view.histograms.includes("pool") && chartCard("pool", "Which prompts are mixed", "Mean weight of each prompt of the pool over the dev examples, at every evaluation.")}
+      ${Object.entries(CHOICES).map(([name, [title, note]]) => view.histograms.includes(name) && chartCard(name, title, note))}
     </div>${evaluations(curves, view)}` : !ENDED.includes(row.state) && html`<section class="card empty" data-key="wait"><p>${waiting}</p></section>`}
     ${timeline(view)}${configTable(view.config)}
     <details class="card" data-key="log" data-log><summary>Log of the last attempt</summary><pre class="log" tabindex="0">${ui.log}</pre></details>
@@ -215,7 +233,7 @@ function mountRun(element) {
     return undefined;
   }
   const ui = { weight: usualWeight(0), isChosen: query().has("smooth"), log: "" };
-  const seen = { cut: -1, pool: -1 };
+  const seen = unseen();
   let view = null, curves = {}, cursor = "", drawnAt = "";
   if (ui.isChosen) ui.weight = Math.min(0.99, Math.max(0, Number(query().get("smooth")) || 0));
 
@@ -230,7 +248,7 @@ function mountRun(element) {
   }
 
   async function drawChoices() {
-    for (const name of ["cut", "pool"]) {
+    for (const name of Object.keys(CHOICES)) {
       if (!chart(name)) continue;
       const page = await api(`/api/runs/${view.row.id}/histograms/${name}?after=${seen[name]}`);
       seen[name] = page.last;
@@ -252,7 +270,7 @@ function mountRun(element) {
       return 60000;
     }
     const page = await api(`/api/runs/${view.row.id}/curves?cursor=${encodeURIComponent(cursor)}`);
-    if (page.reset) Object.assign(seen, { cut: -1, pool: -1 });
+    if (page.reset) Object.assign(seen, unseen());
     curves = merge(curves, page);
     cursor = page.cursor;
     if (!ui.isChosen) ui.weight = usualWeight(view.row.total_steps);

@@ -12,6 +12,20 @@ export function metricTitle(view, name) {
   return task ? `${task}: ${title}` : title;
 }
 
+/* Hues of tasks; the one that is nearest the method's own is left to the mean over tasks. */
+const TASK_COLORS = [
+  "#2b7fc4", "#d0406f", "#5f8a3a", "#8b6bd6", "#bf8300", "#2f9aa6", "#c46a9b", "#a0785a", "#7f7f7f",
+];
+const parts = (color) => [1, 3, 5].map((place) => parseInt(color.slice(place, place + 2), 16));
+const distance = (one, other) => Math.hypot(...parts(one).map((x, i) => x - parts(other)[i]));
+
+/* Colour of each task of a joint run, never like the method's, which the mean over tasks has. */
+export function taskColors(tasks, methodColor) {
+  const nearest = Math.min(...TASK_COLORS.map((color) => distance(color, methodColor)));
+  const free = TASK_COLORS.filter((color) => distance(color, methodColor) > nearest);
+  return Object.fromEntries(tasks.map((task, i) => [task, free[i % free.length]]));
+}
+
 const numbers = (view, values) => Object.entries(values || {}).map(([name, value]) =>
   html`<div>${metricTitle(view, name)} <strong>${shown(name, value)}</strong></div>`);
 

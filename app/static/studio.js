@@ -327,7 +327,15 @@ function mount(element) {
   }
 }
 
+/* Gradio gives all pages one title; a view that knows a better one sets it itself. */
+const TITLE = "DP Studio";
+function nameTab() {
+  const page = document.querySelector(".topbar [aria-current]");
+  if (page && page.getAttribute("href") !== "/" && document.title === TITLE) document.title = `${page.textContent} – ${TITLE}`;
+}
+
 function scan() {
+  nameTab();
   for (const [element, end] of mounted) {
     if (!element.isConnected) {
       mounted.delete(element);

@@ -84,31 +84,59 @@ const piece = ({ token, added }) => {
     : html`<span class="token${kind}">${token}</span>`;
 };
 
+/* An answer as it is now; one that was stored before told vectors before and after the text. */
+function current(answer) {
+  if (answer.pieces) return answer;
+  const pieces = [[1, answer.prompt_before], [answer.tokens.length - 1, answer.prompt_after]].filter(([, n]) => n);
+  const shares = answer.cut_probabilities;
+  const choices = shares?.length ? [{ axis: "cut", chosen: answer.prompt_before, names: shares.map((_, i) => String(i)), probabilities: shares }] : [];
+  return { ...answer, pieces, choices };
+}
+
+/* Says where the prompt stands: in front of the text, behind it, or behind one of its tokens. */
+function told({ pieces, tokens, choices }) {
+  const place = (at, text) => (at <= 1 ? `before ${text}` : at >= tokens.length - 1 ? `after ${text}` : `inside ${text}, behind “${tokens[at - 1].replace(/^##/, "")}”`);
+  const parts = pieces.map(([at, n], i) => (i ? `${n} ${place(at, "it")}` : `${n} prompt ${n === 1 ? "vector" : "vectors"} ${place(at, "the text")}`));
+  const length = choices.find((one) => one.axis === "length");
+  return `${parts.join(", ") || "No prompt vectors in the input"}${length ? ` · ${length.names[length.chosen]} of ${length.names.at(-1)} vectors used` : ""}`;
+}
+
 function sentence(answer, color, choice) {
-  const blocks = (from, to) => Array.from({ length: Math.max(0, to - from) }, (_, i) => html`<b class="vector" style="background:${color}" title="prompt vector ${from + i + 1}">p${from + i + 1}</b>`);
-  const before = answer.prompt_before, all = before + answer.prompt_after;
-  const told = all
-    ? `${before} prompt ${before === 1 ? "vector" : "vectors"} before the text, ${answer.prompt_after} after it`
-    : "No prompt vectors in the input";
-  /* The prompt stands inside the tokenizer's frame: after [CLS] and before the last [SEP]. */
-  const added = answer.added || [];
-  const tokens = answer.tokens.map((token, i) => ({ token, added: added[i] || false })), framed = tokens.length > 2 && all > 0;
-  const first = framed ? tokens.slice(0, 1) : [], last = framed ? tokens.slice(-1) : [];
-  const text = framed ? tokens.slice(1, -1) : tokens;
+  const where = told(answer), added = answer.added || [];
+  const tokens = answer.tokens.map((token, i) => ({ token, added: added[i] || false }));
+  let shown = 0;
+  const row = tokens.flatMap((one, i) => {
+    const blocks = answer.pieces.filter(([at]) => at === i).flatMap(([, n]) => Array.from({ length: n }, () => ++shown));
+    return [...blocks.map((n) => html`<b class="vector" style="background:${color}" title="prompt vector ${n}">p${n}</b>`), piece(one)];
+  });
   const words = tokens.filter((one) => !one.added && !FRAME.has(one.token));
   const isUnknown = words.length > 0 && words.every((one) => UNKNOWN.has(one.token));
-  return html`<p class="sentence" aria-label="${told}">${first.map(piece)}${blocks(0, before)}${text.map(piece)}${blocks(before, all)}${last.map(piece)}</p>
-    <p class="muted small">${told}${answer.used_tokens < answer.total_tokens && html` · <strong>first ${answer.used_tokens} of ${answer.total_tokens} tokens used</strong>`}${choice && ` · each choice is read by itself; this is ${choice}`}</p>
+  return html`<p class="sentence" aria-label="${where}">${row}</p>
+    <p class="muted small">${where}${answer.used_tokens < answer.total_tokens && html` · <strong>first ${answer.used_tokens} of ${answer.total_tokens} tokens used</strong>`}${choice && ` · each choice is read by itself; this is ${choice}`}</p>
     ${isUnknown && html`<p class="small"><span class="chip chip-warn">no token of this text is known to the backbone</span></p>`}`;
 }
 
-function strip(title, shares, chosen, color, name) {
-  if (!shares || !shares.length) return "";
-  const top = Math.max(...shares);
-  const best = chosen ?? shares.indexOf(top);
-  return html`<div class="strip"><span class="small">${title}</span><div style="max-width:${36 * shares.length}px"><div class="strip-bars" role="img" aria-label="${title}: ${name} ${best} with ${percent(shares[best])} percent">
-    ${shares.map((share, i) => html`<i class="${i === best ? "best" : ""}" style="height:${Math.max(4, (100 * share) / (top || 1)).toFixed(0)}%;background:${color}" title="${name} ${i}: ${percent(share)} %"></i>`)}</div>
-    <span class="strip-ends muted small"><span>0</span><span>${shares.length - 1}</span></span></div></div>`;
+/* Heading of an axis's bars, and what one of its choices is called. */
+const AXES = {
+  cut: ["Probability of each cut (vectors before the text)", "cut"],
+  slot: ["Probability of each place", "place"],
+  length: ["Probability of each length (vectors used)", "length"],
+};
+const MOST_NAMED = 6;
+
+/* Few names stand under their bars; of many only the first and the last. */
+function strip(title, { names, probabilities, chosen }, color, name) {
+  const top = Math.max(...probabilities), isNumber = names.every((one) => /^\d+$/.test(one));
+  const all = !isNumber && names.length <= MOST_NAMED, ends = all || names.length < 2 ? names : [names[0], names.at(-1)];
+  return html`<div class="strip"><span class="small">${title}</span><div style="max-width:${(all ? 72 : 36) * names.length}px"><div class="strip-bars" role="img" aria-label="${title}: ${name} ${names[chosen]} with ${percent(probabilities[chosen])} percent">
+    ${probabilities.map((share, i) => html`<i class="${i === chosen ? "best" : ""}" style="height:${Math.max(4, (100 * share) / (top || 1)).toFixed(0)}%;background:${color}" title="${name} ${names[i]}: ${percent(share)} %"></i>`)}</div>
+    <span class="strip-ends ${all && "each"} muted small">${ends.map((one) => html`<span>${one}</span>`)}</span></div></div>`;
+}
+
+function pool(weights, color) {
+  if (!weights?.length) return "";
+  const chosen = weights.indexOf(Math.max(...weights));
+  return strip("Weight of each prompt in the pool", { names: weights.map((_, i) => String(i)), probabilities: weights, chosen }, color, "prompt");
 }
 
 function card(run, task, answer, state) {
@@ -125,8 +153,7 @@ function card(run, task, answer, state) {
     <p class="answer-label">${labelled(task, answer.label)} <span class="muted">${percent(answer.probabilities[answer.label])} %</span></p>
     ${choice >= 0 && html`<p class="chosen-text">${state.asked[choice]}</p>`}
     ${labels(task, answer, color)}${sentence(answer, color, choice >= 0 && named(answer.label))}${none}
-    ${strip("Probability of each cut (vectors before the text)", answer.cut_probabilities, answer.prompt_before, color, "cut")}
-    ${strip("Weight of each prompt in the pool", answer.pool_weights, null, color, "prompt")}</article>`;
+    ${answer.choices.map((one) => strip(AXES[one.axis][0], one, color, AXES[one.axis][1]))}${pool(answer.pool_weights, color)}</article>`;
 }
 
 function agreement(task, answers) {
@@ -187,7 +214,7 @@ function mountTry(element) {
     for (;;) {
       const page = await api(`/api/predictions/${id}?wait=1&after=${after}`);
       if (mine !== asking || !element.isConnected) return;
-      for (const { run_id, body } of page.answers) state.answers[run_id] = body;
+      for (const { run_id, body } of page.answers) state.answers[run_id] = current(body);
       after = page.cursor;
       if (page.is_ended) {
         if (page.error) state.error = { message: page.error, hint: "" };

@@ -62,8 +62,11 @@ function score(rows, titles) {
 const parameters = (row) =>
   count(Object.values(row.num_trainable).reduce((a, b) => a + b, 0) || undefined);
 
-const flags = (rows) => [...new Set(rows.flatMap((row) => row.flags))].map((flag) =>
-  html` <span class="chip chip-warn">${flag}</span>`);
+function flags(rows) {
+  const found = [...new Set(rows.flatMap((row) => row.flags))];
+  const chips = found.map((flag) => html`<span class="chip chip-warn">${flag}</span> `);
+  return found.length > 0 && html`<div class="row-flags">${chips}</div>`;
+}
 
 function action(row) {
   if (OPEN.has(row.state)) return button("cancel", row, "Cancel");

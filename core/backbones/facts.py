@@ -21,7 +21,7 @@ from typing import Any
 
 from core.backbones.spec import BACKBONES, BackboneChoice, BackboneSpec
 from core.errors import BackboneError, ConfigError
-from core.methods._config import BackboneFacts
+from core.methods._config import BackboneFacts, MethodConfig
 
 MAX_HEADER_BYTES = 100_000_000
 HUB_TIMEOUT_SECONDS = 10.0
@@ -42,18 +42,22 @@ class Family:
     Attributes:
         base: Prefix of the encoder's tensors in checkpoints that were saved with a head.
         padded_positions: True when positions start behind the padding id.
+        has_segments: True when the two texts of a row have different token types.
     """
 
     base: str
     padded_positions: bool = False
+    has_segments: bool = True
 
+
+_ROBERTA = Family("roberta.", padded_positions=True, has_segments=False)
 
 FAMILIES: Mapping[str, Family] = {
     "bert": Family("bert."),
     "electra": Family("electra."),
-    "roberta": Family("roberta.", padded_positions=True),
-    "xlm-roberta": Family("roberta.", padded_positions=True),
-    "camembert": Family("roberta.", padded_positions=True),
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "camembert": _ROBERTA,
 }
 
 _digests: dict[tuple[str, int, int], str] = {}
@@ -134,6 +138,25 @@ def require_room(facts: BackboneFacts, max_tokens: int, prompt_length: int) -> N
             f"{max_tokens + prompt_length} positions; this backbone has {facts.max_positions}.",
             field="training.max_tokens",
             hint=f"Set it to {room} or less." if room >= 8 else "Use fewer virtual tokens.",
+        )
+
+
+def require_segments(facts: BackboneFacts, method: MethodConfig) -> None:
+    """Check that a method which needs to know where the first text ends can know it.
+
+    Args:
+        facts: Sizes of the backbone.
+        method: Settings of the method.
+
+    Raises:
+        ConfigError: If it cannot; ``field`` is a field of the method.
+    """
+    if method.needs_segments and not FAMILIES[facts.family].has_segments:
+        raise ConfigError(
+            f"{method.label} may put the prompt at the border of two texts, but the tokens of a "
+            f"{facts.family} backbone do not say which text they belong to.",
+            field="slots",
+            hint="Leave border out of its slots, or choose another backbone.",
         )
 
 

@@ -119,10 +119,6 @@ def _named(folder: Path, names: Sequence[str]) -> list[Path]:
     return [folder / name for name in names if (folder / name).is_dir()]
 
 
-def _task_folders(suite: Path) -> list[Path]:
-    return [suite / name for spec in suite_tasks() for name in spec.folder]
-
-
 def _folder_of(spec: TaskSpec, suite: Path) -> Path:
     found = (suite / name for name in spec.folder if (suite / name).is_dir())
     return next(found, suite / spec.folder[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,11 @@ Segments = tuple[str, ...]
 def normalised(text: str) -> str:
     """Fold case, Unicode form and white space, so that equal texts compare equal."""
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+
+
+def _digest(texts: Iterable[Iterable[str]], label: int) -> str:
+    content = "\x1e".join("\x1f".join(row) for row in texts)
+    return hashlib.sha256(f"{content}\x1f{label}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +54,15 @@ class Example:
     @property
     def key(self) -> str:
         """Digest of rows and label, stable under re-ordering of the file."""
-        content = "\x1e".join("\x1f".join(row) for row in self.rows)
-        return hashlib.sha256(f"{content}\x1f{self.label}".encode()).hexdigest()
+        return _digest(self.rows, self.label)
+
+    @property
+    def draw_key(self) -> str:
+        """Digest of what the example is under any template, and of its label.
+
+        That is what a person would type, and the rows where an input cannot be typed.
+        """
+        return _digest((self.typed, self.choices), self.label) if self.typed else self.key
 
 
 @dataclass(frozen=True)

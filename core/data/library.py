@@ -7,6 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,9 @@ from core.tasks import TASKS, TaskSpec
 CARD = "card.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,79}")
 VERSION_DIGITS = 16
+FEWEST_DIGITS = 4
+Labels = tuple[str, ...]
+VERSION = re.compile(rf"[0-9a-f]{{{VERSION_DIGITS}}}")
 LATEST = "latest"
 
 _log = logging.getLogger(__name__)
@@ -184,13 +188,7 @@ def add_dataset(
 def _card(
     name: str, title: str, called: Mapping[str, str], mapping: ColumnMapping, report: Report
 ) -> DatasetCard:
-    content = {
-        "files": report.digests,
-        "labels": report.labels,
-        "inputs": mapping.texts,
-        "group": bool(mapping.group),
-    }
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    digest = _content_digest(report.digests, report.labels, mapping.texts, bool(mapping.group))
     return DatasetCard(
         name=name,
         version=digest[:VERSION_DIGITS],
@@ -213,13 +211,30 @@ def _card(
     )
 
 
+def _content_digest(
+    files: Mapping[str, str], labels: Labels, inputs: Labels, has_group: bool
+) -> str:
+    content = {"files": files, "labels": labels, "inputs": inputs, "group": has_group}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def version_of_files(card: DatasetCard, files: Mapping[str, str]) -> str:
+    """Return the version of files (sha256 by stem) beside a card: the card's, unless changed."""
+    return _content_digest(files, card.labels, card.inputs, card.has_group)[:VERSION_DIGITS]
+
+
 def _keep(card: DatasetCard, folder: Path, library: Path) -> Added:
     """Move finished files to their place; the same content is kept once."""
     target = library / card.name / card.version
-    if not (target / CARD).is_file():
-        (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        if shelf.publish(folder, target):
-            return Added(StoredDataset(card, target), is_new=True)
+    if target.is_dir():
+        try:
+            return Added(_stored(target), is_new=False)
+        except DataError as error:
+            _log.warning("%s It is replaced.", error.message)
+            shelf.erase(shelf.hide(target, library))
+    (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if shelf.publish(folder, target):
+        return Added(StoredDataset(card, target), is_new=True)
     return Added(_stored(target), is_new=False)
 
 
@@ -235,7 +250,7 @@ def _stored(folder: Path) -> StoredDataset:
     except (OSError, ValidationError) as error:
         raise DataError(
             f"The data set in {folder} cannot be used: its {CARD} is missing or damaged.",
-            hint="Add the file again.",
+            hint="Add the file again, or remove this version.",
         ) from error
 
 
@@ -272,20 +287,23 @@ def find_dataset(name: str, version: str, folders: Sequence[Path]) -> StoredData
         DataError: If there is none, naming what there is.
     """
     if not NAME.fullmatch(name):
-        raise DataError(f"'{name[:100]}' is no name of a data set.")
+        raise _not_there(name, version, folders)
     if version == LATEST:
         found = [dataset for library in folders for dataset in _versions(library / name)]
         if found:
             return max(found, key=lambda dataset: (dataset.card.created, dataset.card.version))
-    elif re.fullmatch(rf"[0-9a-f]{{{VERSION_DIGITS}}}", version):
+    elif VERSION.fullmatch(version):
         for library in folders:
             if (library / name / version / CARD).is_file():
                 return _stored(library / name / version)
-    raise DataError(
-        f"There is no data set '{name}'"
-        + ("." if version == LATEST else f" of version {version[:40]}."),
-        hint=_what_there_is(name, folders),
-    )
+    raise _not_there(name, version, folders)
+
+
+def _not_there(name: str, version: str, folders: Sequence[Path]) -> DataError:
+    if not NAME.fullmatch(name):
+        return DataError(f"'{name[:100]}' is no name of a data set.")
+    which = "" if version == LATEST else f" of version {version[:40]}"
+    return DataError(f"There is no data set '{name}'{which}.", hint=_what_there_is(name, folders))
 
 
 def _what_there_is(name: str, folders: Sequence[Path]) -> str:
@@ -302,28 +320,57 @@ def _what_there_is(name: str, folders: Sequence[Path]) -> str:
 
 def spec_of_card(card: DatasetCard) -> TaskSpec:
     """Make the task of an added data set."""
+    return spec_of_mapping(card.name, card.title, card.labels, card.mapping)
+
+
+def spec_of_mapping(name: str, title: str, labels: Labels, mapping: ColumnMapping) -> TaskSpec:
+    """Make the task of files that are read as a mapping says."""
     return TaskSpec(
-        name=card.name,
-        title=card.title,
-        labels=card.labels,
-        text_fields=card.text_fields,
-        columns=card.inputs,
-        group_field="group" if card.has_group else "",
+        name=name,
+        title=title,
+        labels=labels,
+        text_fields=mapping.text_fields,
+        columns=mapping.texts,
+        group_field="group" if mapping.group else "",
         metrics=("accuracy", "macro_f1"),
         suite="own",
     )
 
 
+def full_version(name: str, version: str, library: Path) -> str:
+    """Write out a version that is given as ``latest``, or by at least four of its first digits.
+
+    Raises:
+        DataError: If there is none, or several begin so; names what there is.
+    """
+    if version == LATEST or not NAME.fullmatch(name):
+        return find_dataset(name, version, [library]).card.version
+    named = (folder.name for folder in shelf.named_folders(library / name))
+    found = [one for one in named if VERSION.fullmatch(one) and one.startswith(version)]
+    if len(version) < FEWEST_DIGITS or not found:
+        raise _not_there(name, version, [library])
+    if len(found) > 1:
+        raise DataError(
+            f"Several versions of '{name}' begin with {version}.",
+            hint=f"Give more digits: {', '.join(found[:10])}.",
+        )
+    return found[0]
+
+
 def remove_dataset(
-    name: str, version: str, library: Path, uses: Callable[[str, str], int]
-) -> StoredDataset:
-    """Delete a version that no run uses.
+    name: str,
+    version: str,
+    library: Path,
+    uses: Callable[[str, str], AbstractContextManager[int]],
+) -> None:
+    """Delete a version that no run uses; one with a damaged card too.
 
     Args:
         name: Name of the data set.
         version: Its version; ``latest`` is not taken.
         library: Folder of the library.
-        uses: Number of runs that use (name, version).
+        uses: Gives the number of runs that use (name, version), and keeps it as it is until the
+            version is out of sight.
 
     Raises:
         DataError: If there is no such version in the library, or runs use it.
@@ -332,18 +379,22 @@ def remove_dataset(
         raise DataError(
             "Name the version that is to be removed.", hint=_what_there_is(name, [library])
         )
-    stored = find_dataset(name, version, [library])
-    count = uses(name, version)
-    if count:
-        runs = "1 run uses it" if count == 1 else f"{count:,} runs use it"
-        raise DataError(
-            f"Version {version} of '{name}' stays: {runs}.",
-            hint="Results could not be checked or repeated without their data.",
-        )
+    if not (NAME.fullmatch(name) and VERSION.fullmatch(version)):
+        raise _not_there(name, version, [library])
     try:
-        shelf.delete(stored.folder, library)
+        with uses(name, version) as count:
+            if not (library / name / version).is_dir():
+                raise _not_there(name, version, [library])
+            if count:
+                runs = "1 run uses it" if count == 1 else f"{count:,} runs use it"
+                raise DataError(
+                    f"Version {version} of '{name}' stays: {runs}.",
+                    hint="Results could not be checked or repeated without their data.",
+                )
+            hidden = shelf.hide(library / name / version, library)
+        shelf.erase(hidden)
     except OSError as error:
         raise DataError(
-            f"Version {version} of '{name}' could not be removed: {error.strerror or error}."
+            f"Version {version} of '{name}' could not be removed: {error.strerror or error}.",
+            hint=f"Is there permission in {library}?",
         ) from error
-    return stored

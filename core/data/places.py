@@ -181,6 +181,19 @@ def _in_fewglue(spec: TaskSpec, roots: Iterable[Path], name: str) -> Path | None
     return None
 
 
+def _fewglue_file(choice: TaskChoice, spec: TaskSpec, roots: Sequence[Path], stem: str) -> Path:
+    """Find one of a task's two FewGLUE files; ``draw: fewglue`` is 32 and 32, so both must be."""
+    path = _in_fewglue(spec, roots, f"{stem}.jsonl")
+    if path is None:
+        looked = ", ".join(map(str, dict.fromkeys(roots))) or "no folder was given"
+        raise DataError(
+            f"FewGLUE's {stem}.jsonl of '{choice.name}' is not here (looked in: {looked}).",
+            hint=f"Give a folder that holds fewglue/{spec.folder[0]}/{stem}.jsonl with --data or "
+            "STUDIO_DATA_DIR, or draw from train: kind: few_shot, draw: sampled.",
+        )
+    return path
+
+
 def _fewglue_files(choice: TaskChoice, spec: TaskSpec, folders: Sequence[Path]) -> TaskFiles:
     if spec.suite != "superglue" or choice.dataset:
         raise DataError(
@@ -190,15 +203,7 @@ def _fewglue_files(choice: TaskChoice, spec: TaskSpec, folders: Sequence[Path]) 
     own = _own_folder(choice, folders) if choice.folder else None
     official = own or _official_folder(spec, folders)
     roots = (*(_around(own) if own else ()), *folders)
-    train = _in_fewglue(spec, roots, "train.jsonl")
-    if train is None:
-        looked = ", ".join(map(str, dict.fromkeys(roots))) or "no folder was given"
-        raise DataError(
-            f"FewGLUE's training file of '{choice.name}' is not here (looked in: {looked}).",
-            hint=f"Give a folder that holds fewglue/{spec.folder[0]}/train.jsonl with --data or "
-            "STUDIO_DATA_DIR.",
-        )
-    dev = _in_fewglue(spec, roots, "dev32.jsonl")
+    train, dev32 = (_fewglue_file(choice, spec, roots, stem) for stem in ("train", "dev32"))
     places = [place for place in (official, train.parent) if place]
     reported = next((p / "val.jsonl" for p in places if (p / "val.jsonl").is_file()), None)
     if reported is not None:
@@ -207,19 +212,13 @@ def _fewglue_files(choice: TaskChoice, spec: TaskSpec, folders: Sequence[Path]) 
         return TaskFiles(
             folder,
             train,
-            dev,
+            dev32,
             reported,
             hidden=hidden if hidden.is_file() else None,
             source="fewglue",
         )
-    if dev is None:
-        raise DataError(
-            f"Task '{choice.name}': neither the official val.jsonl nor FewGLUE's dev32.jsonl is "
-            "here to report on.",
-            hint=f"Give a folder that holds {spec.folder[0]}/val.jsonl with --data.",
-        )
     note = "the official val.jsonl is not here, so test is FewGLUE's dev32.jsonl"
-    return TaskFiles(train.parent, train, None, dev, source="fewglue", notes=(note,))
+    return TaskFiles(train.parent, train, None, dev32, source="fewglue", notes=(note,))
 
 
 def _diagnostics(

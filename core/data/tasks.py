@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from core.data.examples import Example, ExtraSet, TaskData
-from core.data.library import find_dataset, spec_of_card
+from core.data.library import DatasetCard, find_dataset, spec_of_card, version_of_files
 from core.data.places import TaskFiles, find_files, locate, required_file
 from core.data.readers import UNKNOWN, file_digest, iterate_rows, labels_of, read_rows, to_examples
 from core.data.splits import NUM_FOLDS, cut_dev, cut_fold, find_families
@@ -21,7 +21,9 @@ from core.regimes import Candidates
 from core.regimes._config import Source
 from core.tasks import TASKS, TaskSpec
 
-__all__ = ["candidates", "locate", "read_task", "resolve", "spec_of"]
+__all__ = [
+    "candidates", "locate", "read_task", "resolve", "size_of_dev", "spec_of", "split_sizes",
+]  # fmt: skip
 
 LEADERBOARD = "leaderboard"
 FEWGLUE_LINES = 32
@@ -111,24 +113,32 @@ def _read(
             notes.append(unlabelled)
         else:
             extra.append(unlabelled)
-    content = "|".join(f"{path.name}:{file_digest(path)}" for path in files.scored)
     return _Read(
         labels=labels,
         train=read[files.train],
         dev=read[files.dev] if files.dev else None,
         test=read[files.test],
         extra=tuple(extra),
-        version=hashlib.sha256(content.encode()).hexdigest()[:16],
+        version=_version(choice, files, folders),
         notes=tuple(sorted(notes)),
     )
 
 
+def _version(choice: TaskChoice, files: TaskFiles, folders: Sequence[Path]) -> str:
+    """Digest of what is trained on and scored; of an added data set its version."""
+    digests = [(path, file_digest(path)) for path in files.scored]
+    if choice.dataset:
+        card = find_dataset(choice.name, choice.dataset, folders).card
+        return version_of_files(card, {path.stem: digest for path, digest in digests})
+    content = "|".join(f"{path.name}:{digest}" for path, digest in digests)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
 def _card_notes(choice: TaskChoice, folders: Sequence[Path]) -> tuple[str, ...]:
-    """What adding a data set told about it."""
+    """What a reader of results should know about an added data set."""
     if not choice.dataset:
         return ()
-    card = find_dataset(choice.name, choice.dataset, folders).card
-    return (*card.warnings, *card.notes)
+    return find_dataset(choice.name, choice.dataset, folders).card.warnings
 
 
 def _size_notes(
@@ -201,6 +211,11 @@ def _split(
     spec = spec_of(choice, folders)
     read = _read(choice, files, stamps, folders)
     train, dev, dev_source = _cut(choice.name, files, read, selection, fold)
+    notes = read.notes
+    if files.source == "fewglue" and files.dev is None and selection == "dev":
+        shares = f"{len(train)} of FewGLUE's {len(read.train)} train, {len(dev)} are dev"
+        dev_source = f"{dev_source}: {shares}"
+        notes = (*notes, f"{shares}, {files.test.stem} is test")
     if not train or not (dev or selection == "refit"):
         raise DataError(
             f"Task '{choice.name}': {len(train)} training and {len(dev)} dev examples are left "
@@ -218,7 +233,7 @@ def _split(
         version=read.version,
         test_source=files.test.name,
         dev_source=dev_source,
-        notes=read.notes,
+        notes=notes,
         kind=spec.kind,
         template=choice.template or spec.template_names[0],
         inputs=spec.columns or spec.typed_fields,
@@ -252,8 +267,9 @@ def read_task(
 ) -> TaskData:
     """Read a task and split it; repeated calls read unchanged files once.
 
-    The version is a digest of the files of train, dev, test and diagnostics; the official test
-    file, of which nothing is measured, is no part of it, nor is the template.
+    The version is a digest of the files of train, dev, test and diagnostics, of an added data set
+    its own version; the official test file, of which nothing is measured, is no part of it, nor is
+    the template.
 
     Args:
         choice: Task of a recipe.
@@ -262,7 +278,8 @@ def read_task(
             split itself; ``fold``: dev is one of five folds of train; ``refit``: dev is empty.
         fold: Which fold, 0 to 4.
         source: ``fewglue`` trains on FewGLUE's 32 examples; dev is then FewGLUE's dev32, and test
-            the official validation file, or dev32 itself where that file is missing.
+            the official validation file. Where that file is missing, test is dev32 and dev is cut
+            from the 32, as ``dev_source`` and a note say.
 
     Raises:
         DataError: If files are missing or wrong, or differ from the recorded version.
@@ -291,11 +308,44 @@ def read_task(
     return data
 
 
+def split_sizes(card: DatasetCard, folders: Sequence[Path]) -> Mapping[str, int]:
+    """Count an added data set's splits as runs use them: dev cut from train where it has none.
+
+    Files that no run could use are counted as they are.
+    """
+    try:
+        return dict(_split_sizes(card.name, card.version, tuple(folders)))
+    except DataError:
+        return card.counts
+
+
+@lru_cache(maxsize=256)
+def _split_sizes(name: str, version: str, folders: tuple[Path, ...]) -> tuple[tuple[str, int], ...]:
+    # A version never changes, so its sizes are kept where its examples are not.
+    data = read_task(TaskChoice(name=name, dataset=version), folders)
+    return tuple((split, len(data.split(split))) for split in ("train", "dev", "test"))
+
+
+def size_of_dev(spec: TaskSpec, train: Path) -> int:
+    """Count what a task without a dev of its own would cut from its training file.
+
+    Raises:
+        DataError: If the file is not what the task reads.
+    """
+    return len(cut_dev(to_examples(read_rows(train), spec, spec.labels, train), spec.name)[1])
+
+
 def candidates(data: TaskData) -> Candidates:
-    """Return the training examples as a regime sees them."""
+    """Return the training examples as a regime sees them, the same ones under every template."""
+    keys = [example.draw_key for example in data.train]
+    counts = Counter(keys)
     return Candidates(
         labels=[example.label for example in data.train],
-        keys=[example.key for example in data.train],
+        # Examples that only a place in the text tells apart (WSC) are told apart by their number.
+        keys=[
+            key if counts[key] == 1 else f"{key}|{example.id}"
+            for key, example in zip(keys, data.train, strict=True)
+        ],
         groups=find_families(data.train).of_examples(),
         num_labels=len(data.labels),
         names=data.labels,

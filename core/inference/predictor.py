@@ -17,7 +17,7 @@ from core.data.examples import Segments
 from core.data.tokens import Encoding, TextTokenizer, length_class
 from core.data.typed import TypedInput, plain_input, typed_input
 from core.errors import InputError, StudioError
-from core.inference.trace import trace
+from core.inference.trace import AxisTrace, Piece, trace
 from core.methods._module import TokenBatch
 from core.tasks import TASKS
 from core.texts import check_texts
@@ -59,9 +59,8 @@ class Answer:
         probabilities: Probability of each class or choice, in the task's order.
         tokens: Word pieces that the backbone read, special ones and template words included.
         added: For each token whether it was not typed: a special token or a word of the template.
-        prompt_before: Prompt vectors before the text, a count.
-        prompt_after: Prompt vectors after the text, a count.
-        cut_probabilities: Probability of each cut 0..l, None when nothing chooses it.
+        pieces: Prompt vectors that are used, and how many tokens stand in front of them.
+        choices: What a dynamic prompt chose of cut, slot and length, with all probabilities.
         pool_weights: Share of each prompt of the pool, None without a pool.
         used_tokens: Tokens that were used, a count.
         total_tokens: Tokens that the row has; more than used when it was cut.
@@ -74,9 +73,8 @@ class Answer:
     probabilities: dict[str, float] = field(default_factory=dict)
     tokens: list[str] = field(default_factory=list)
     added: list[bool] = field(default_factory=list)
-    prompt_before: int = 0
-    prompt_after: int = 0
-    cut_probabilities: list[float] | None = None
+    pieces: list[Piece] = field(default_factory=list)
+    choices: list[AxisTrace] = field(default_factory=list)
     pool_weights: list[float] | None = None
     used_tokens: int = 0
     total_tokens: int = 0
@@ -292,16 +290,16 @@ def _answer(job: _Job, read: _Read, part: Rows, scores: Tensor, milliseconds: fl
     probabilities = torch.softmax(of_each.double(), dim=0).tolist()
     best = int(of_each.argmax())
     row = 0 if job.task.kind == "classes" else best
-    encoding, seen = read.encodings[row], trace(part.inputs, row)
+    encoding = read.encodings[row]
+    seen = trace(part.inputs, row, job.card.config.method.choice_names)
     return Answer(
         run_id=job.ref.run_id,
         label=job.task.labels[best],
         probabilities=dict(zip(job.task.labels, probabilities, strict=True)),
         tokens=list(encoding.tokens),
         added=[not job.typed.is_typed(row, *place) for place in encoding.places],
-        prompt_before=seen.prompt_before,
-        prompt_after=seen.prompt_after,
-        cut_probabilities=seen.cut_probabilities,
+        pieces=seen.pieces,
+        choices=seen.choices,
         pool_weights=seen.pool_weights,
         used_tokens=encoding.used,
         total_tokens=encoding.total,

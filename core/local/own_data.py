@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -11,18 +12,28 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import make_url
 
-from core.data.library import Added, add_dataset, check_name, remove_dataset
+from core.data.library import Added, add_dataset, check_name, full_version, remove_dataset
 from core.data.own.limited import inspect_file
 from core.data.own.model import ColumnMapping, FileProblems, Inspection, Reading
+from core.data.tasks import split_sizes
 from core.errors import ConfigError, DataError
 from core.local.report import console
 from core.settings import get_settings
-from core.store.datasets import runs_using_dataset
+from core.store.datasets import hold_runs
 from core.store.migrate import require_head
 from core.store.session import Store
 
 SHOWN_SAMPLE = 50
 MOST_TEXTS = 2
+OPTIONS = {
+    "Choose the encoding": "Name the encoding, for example --encoding windows-1252",
+    "Choose another encoding": "Name another with --encoding",
+    "choose utf-16-le as encoding": "give --encoding utf-16-le",
+    "choose utf-16-be as encoding": "give --encoding utf-16-be",
+    "Choose utf-16-le or utf-16-be as encoding": "Give --encoding utf-16-le or utf-16-be",
+    "say that quotes mean nothing": "give --no-quotes",
+}
+"""What hints say of a choice on a page, and the option for it."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,21 @@ def add(request: Request) -> int:
         ConfigError: If the name cannot be used, or a column must be named.
         DataError: If the files cannot be used, with every listed problem.
     """
+    try:
+        return _add(request)
+    except FileProblems as error:
+        named = tuple(replace(one, hint=_with_options(one.hint)) for one in error.problems)
+        raise FileProblems(named, error.num_problems) from error
+
+
+def _with_options(hint: str) -> str:
+    """Write how a command line says what a page lets a person choose."""
+    for words, options in OPTIONS.items():
+        hint = hint.replace(words, options)
+    return hint
+
+
+def _add(request: Request) -> int:
     out, library = console(), get_settings().datasets_path
     check_name(request.name, library)
     for path in request.files.values():
@@ -135,7 +161,7 @@ def _mapping_text(mapping: ColumnMapping) -> str:
 
 def _columns(found: Inspection) -> Table:
     table = Table(
-        title=escape(f"{found.file}: {found.num_rows:,} rows; {'; '.join(found.notes)}"),
+        title=escape("; ".join([f"{found.file}: {found.num_rows:,} rows", *found.notes])),
         title_justify="left",
     )
     for heading in ("column", "taken as", "different", "longest", "missing", "first value"):
@@ -159,6 +185,9 @@ def _report(out: Console, added: Added) -> None:
     counts = ", ".join(f"{split} {count:,}" for split, count in card.counts.items())
     _tell(out, f"{card.name}, version {card.version}: {what}.")
     _tell(out, f"rows: {counts}; labels: {', '.join(card.labels)}")
+    sizes = split_sizes(card, [added.dataset.folder.parent.parent])
+    if sizes != card.counts:
+        _tell(out, f"as used: {', '.join(f'{split} {size:,}' for split, size in sizes.items())}")
     if card.dropped:
         _tell(out, f"left out: {card.dropped:,} rows without a text or label")
     for note in card.notes:
@@ -175,21 +204,29 @@ def _tell(out: Console, text: str) -> None:
 def remove(name: str, version: str) -> int:
     """Delete a version that no run uses.
 
+    Args:
+        name: Name of the data set.
+        version: Its version, the first digits of it, or ``latest``.
+
     Raises:
-        DataError: If there is no such version, or runs use it.
+        DataError: If there is no such version, several begin so, or runs use it.
         StoreError: If the database refuses.
     """
     settings = get_settings()
-    removed = remove_dataset(name, version, settings.datasets_path, _uses)
-    _tell(console(), f"{name}, version {removed.card.version}: removed.")
+    version = full_version(name, version, settings.datasets_path)
+    remove_dataset(name, version, settings.datasets_path, _uses)
+    _tell(console(), f"{name}, version {version}: removed.")
     return 0
 
 
-def _uses(name: str, version: str) -> int:
+@contextmanager
+def _uses(name: str, version: str) -> Iterator[int]:
+    """Count the runs that use a version; without a database there are none."""
     url = get_settings().sqlalchemy_url
     parts = make_url(url)
     if parts.get_backend_name() == "sqlite" and not Path(parts.database or "").is_file():
-        return 0
+        yield 0
+        return
     require_head(url)
-    with Store(url).read() as session:
-        return runs_using_dataset(session, name, version)
+    with hold_runs(Store(url), name, version) as count:
+        yield count

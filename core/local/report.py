@@ -11,15 +11,17 @@ from rich.table import Table
 from core.data.check import check_suite, holds_tasks, label_counts
 from core.data.examples import TaskData
 from core.data.hub import fetch
-from core.data.library import list_datasets
+from core.data.library import find_dataset, list_datasets
 from core.data.places import diagnostic_file, find_files, locate
-from core.data.tasks import read_diagnostic, read_task
+from core.data.tasks import read_diagnostic, read_task, split_sizes
 from core.errors import DataError
 from core.recipe_parts import TaskChoice
+from core.regimes import Source
 from core.settings import get_settings
 from core.tasks import TASKS, TaskSpec
 
 PLAIN_WIDTH = 140
+FEWGLUE_ONLY = "FewGLUE only: few_shot with draw: fewglue"
 
 
 def console() -> Console:
@@ -52,24 +54,42 @@ def list_tasks() -> int:
         own = _table("Added data sets", "name", "version", "train / dev / test", "folder")
         for found in added:
             card = found.card
-            sizes = " / ".join(f"{card.counts.get(s, 0):,}" for s in ("train", "dev", "test"))
+            sizes = " / ".join(f"{size:,}" for size in split_sizes(card, folders).values())
             own.add_row(card.name, card.version, sizes, str(found.folder))
         console().print(own)
     return 0
 
 
 def _place(spec: TaskSpec, folders: Sequence[Path]) -> tuple[str, str]:
-    """Sizes of a task's splits, and its folder or what is missing."""
+    """Sizes of a task's splits, or which regime has files; its folder, or what is missing."""
     choice = TaskChoice(name=spec.name)
     try:
         if spec.suite == "diagnostic":
             path = diagnostic_file(spec, folders)
             return f"{len(read_diagnostic(spec, path)):,}", str(path.parent)
-        data = read_task(choice, folders)
+        source = _source(choice, spec, folders)
+        data = read_task(choice, folders, source=source)
     except DataError as error:
         return "–", "; ".join([error.message.rstrip("."), *_fewglue(spec, folders)])
+    if source == "fewglue":
+        return FEWGLUE_ONLY, "; ".join([*_fewglue(spec, folders), *data.notes])
     place = "bundled" if spec.suite == "bundled" else str(locate(choice, folders))
     return counts(data), "; ".join([place, *data.notes, *_fewglue(spec, folders)])
+
+
+def _source(choice: TaskChoice, spec: TaskSpec, folders: Sequence[Path]) -> Source:
+    """Choose the official files, or FewGLUE's where only those are here.
+
+    Raises:
+        DataError: If neither are here; says what is missing of the official ones.
+    """
+    try:
+        find_files(choice, spec, folders, "official")
+    except DataError:
+        if _fewglue(spec, folders):
+            return "fewglue"
+        raise
+    return "official"
 
 
 def _fewglue(spec: TaskSpec, folders: Sequence[Path]) -> list[str]:
@@ -141,19 +161,37 @@ def check_task(reference: str) -> int:
     spec = TASKS.get(choice.name)
     if spec is not None and spec.suite == "diagnostic":
         return _check_diagnostic(spec, choice, folders)
-    is_small = (Path(choice.folder) / "dev32.jsonl").is_file() if choice.folder else False
-    data = read_task(choice, folders, source="fewglue" if is_small else "official")
+    source: Source = "official"
+    if choice.folder:
+        source = "fewglue" if (Path(choice.folder) / "dev32.jsonl").is_file() else "official"
+    elif spec is not None:
+        source = _source(choice, spec, folders)
+    data = read_task(choice, folders, source=source)
     out = console()
     out.print(f"{data.title}: train / dev / test = {counts(data)}, version {data.version}")
     out.print(f"dev is {data.dev_source}, test is {data.test_source}")
+    if source == "fewglue":
+        out.print(
+            "only FewGLUE's files are read: it trains with regimes: "
+            "[{kind: few_shot, draw: fewglue}]",
+            soft_wrap=True,
+            markup=False,
+        )
     for name, extra in data.extra.items():
         out.print(f"{name}: {extra.title}, {len(extra.examples):,} examples")
     out.print(_label_table(data))
     if spec is not None:
         _print_templates(out, spec)
-    for note in data.notes:
+    for note in (*data.notes, *_reading_notes(choice, folders)):
         out.print(f"note: {note}", soft_wrap=True)
     return 0
+
+
+def _reading_notes(choice: TaskChoice, folders: Sequence[Path]) -> tuple[str, ...]:
+    """How the files of an added data set were read when they were added."""
+    if not choice.dataset:
+        return ()
+    return find_dataset(choice.name, choice.dataset, folders).card.notes
 
 
 def _label_table(data: TaskData) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -135,6 +135,16 @@ class MethodConfig(Part, ABC):
         return False
 
     @property
+    def needs_segments(self) -> bool:
+        """True when the method must be told where the first of two texts ends."""
+        return False
+
+    @property
+    def choice_names(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of what can be chosen, by axis: ``cut``, ``slot``, ``length``; none where fixed."""
+        return {}
+
+    @property
     def prompt_length(self) -> int:
         """Vectors that the method puts into the input sequence, a count."""
         return 0
@@ -159,6 +169,33 @@ class MethodConfig(Part, ABC):
             facts: Sizes of the backbone.
             num_outputs: Outputs of the head: one a class, or 1 that scores each choice.
         """
+
+    def selector_sizes(self, facts: BackboneFacts) -> Mapping[Axis, int]:
+        """Count the parameters of what chooses, by the axis that a task may have for itself."""
+        del facts
+        return {}
+
+    def num_trainable_jointly(
+        self, facts: BackboneFacts, outputs: Sequence[int], own: Collection[Axis]
+    ) -> dict[ParameterGroup, int]:
+        """Count the trainable parameters of a joint training by formula, per parameter group.
+
+        What tasks share counts once, the axes in ``own`` and a head for each task.
+
+        Args:
+            facts: Sizes of the backbone.
+            outputs: Outputs of each task's head, as in ``num_trainable``.
+            own: What each task has for itself; only axes that are trained make a difference.
+        """
+        found, further = self.num_trainable(facts, outputs[0]), len(outputs) - 1
+        taken = self.axes.intersection(own)
+        selectors = self.selector_sizes(facts)
+        if taken & {"vectors", "representation"}:
+            found["prompt"] *= len(outputs)
+        if "selector" in found:
+            found["selector"] += further * sum(selectors.get(axis, 0) for axis in taken)
+        found["head"] += sum(head_parameters(facts, count) for count in outputs[1:])
+        return found
 
     def resolved(self) -> MethodConfig:
         """Return the same method with every learning rate filled in."""

@@ -46,12 +46,13 @@ class Choice:
     """What a dynamic prompt chose for each row; None for axes that are fixed.
 
     Attributes:
-        cut: Vectors before the input.
+        cut: Vectors before the input; where fewer are used, all of those.
         cut_probabilities: Softmax of the scores without noise, over the cuts 0..l.
         slot: Index of the place that the prompt was inserted at.
         slot_probabilities: Softmax of the scores without noise, over the slots.
         length: Vectors that are used.
-        length_probabilities: Softmax of the scores without noise, over 0..l or 1..l vectors.
+        length_probabilities: Softmax of the scores without noise, over shortest..l vectors.
+        shortest: First of the lengths, a count.
         pool_weights: Mixture weights over the pool.
     """
 
@@ -61,7 +62,26 @@ class Choice:
     slot_probabilities: Float[Tensor, "batch slots"] | None = None
     length: Int[Tensor, " batch"] | None = None
     length_probabilities: Float[Tensor, "batch lengths"] | None = None
+    shortest: int = 0
     pool_weights: Float[Tensor, "batch pool"] | None = None
+
+    def by_axis(self) -> dict[str, tuple[Int[Tensor, " batch"], Float[Tensor, "batch choices"]]]:
+        """Return which choice each row took of ``cut``, ``slot`` and ``length``, and their shares.
+
+        Indices and columns count as ``MethodConfig.choice_names`` of the same name does; an axis
+        of which nothing is chosen is missing.
+        """
+        length = None if self.length is None else self.length - self.shortest
+        found = {
+            "cut": (self.cut, self.cut_probabilities),
+            "slot": (self.slot, self.slot_probabilities),
+            "length": (length, self.length_probabilities),
+        }
+        return {
+            name: (index, shares)
+            for name, (index, shares) in found.items()
+            if index is not None and shares is not None
+        }
 
 
 @dataclass(frozen=True)

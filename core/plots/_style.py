@@ -10,6 +10,8 @@ import plotly.graph_objects as go
 NEUTRAL = "#7d8592"
 GRID = "rgba(128, 136, 148, 0.22)"
 CLEAR = "rgba(0, 0, 0, 0)"
+OUTLINED = "outlined"
+"""Meta of marks that the page outlines in its text colour, which stands out in both themes."""
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x")
 
@@ -115,10 +117,24 @@ def figure(x_title: str, y_title: str, *, percent: bool = False) -> go.Figure:
             "yaxis": {
                 **axis,
                 "title": {"text": y_title, "standoff": 8},
-                "tickformat": ".0%" if percent else "",
+                "tickformat": ".1~%" if percent else "",
             },
         }
     )
+
+
+def share_range(low: float, high: float) -> list[float]:
+    """Choose the ends of an axis of shares: a margin around the values, hardly beyond 100 %.
+
+    Plotly's own choice for equal values would be 0 to 200 % around 100 %.
+
+    Args:
+        low: Smallest value that is drawn; correlations go down to -1.
+        high: Largest value that is drawn.
+    """
+    margin = max(0.08 * (high - low), 0.02)
+    floor = 0.0 if low >= 0 else -1.0
+    return [max(low - margin, floor - 0.03), min(high + margin, 1.03)]
 
 
 def say_empty(chart: go.Figure, text: str) -> go.Figure:

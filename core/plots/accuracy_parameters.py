@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from core.plots._style import escape, figure, mark, say_empty
+from core.plots._style import escape, figure, mark, say_empty, share_range
 from core.statistics.intervals import Summary, mean_std
 
 TITLE = "Accuracy and trainable parameters"
+AROUND = 1.15
+"""Least factor between the outermost counts and the ends of their axis."""
 
 
 class Row(NamedTuple):
@@ -69,9 +71,10 @@ def draw(info: Info) -> go.Figure:
     chart = figure("trainable parameters", info.y_title, percent=True)
     if not info.points:
         return say_empty(chart, "No results yet")
-    for label in dict.fromkeys(point.label for point in info.points):
+    points = info.points
+    for label in dict.fromkeys(point.label for point in points):
         style, name = mark(label), escape(label)
-        own = [point for point in info.points if point.label == label]
+        own = [point for point in points if point.label == label]
         spreads = [0.0 if math.isnan(p.summary.std) else p.summary.std for p in own]
         chart.add_scatter(
             x=[point.num_trainable for point in own],
@@ -84,12 +87,43 @@ def draw(info: Info) -> go.Figure:
             hovertemplate="%{y:.1%}, %{x:,} parameters<br>%{customdata[0]}, "
             "n = %{customdata[1]}<extra>" + name + "</extra>",
         )
-    chart.update_xaxes(type="log", dtick=_ticks(info), exponentformat="SI")
+    counts = [point.num_trainable for point in points]
+    around = max(AROUND, (max(counts) / min(counts)) ** 0.05)
+    low, high = min(counts) / around, max(counts) * around
+    ticks = ticks_between(low, high)
+    chart.update_xaxes(
+        type="log",
+        range=[math.log10(low), math.log10(high)],
+        tickvals=ticks,
+        ticktext=[short_count(tick) for tick in ticks],
+    )
+    spread = [(p.summary.mean, 0.0 if math.isnan(p.summary.std) else p.summary.std) for p in points]
+    ends = [mean + sign * std for mean, std in spread for sign in (-1, 1)]
+    chart.update_yaxes(range=share_range(min(ends), max(ends)))
     return chart
 
 
-def _ticks(info: Info) -> int | str:
-    """Label powers of ten, and over a shorter range steps between them, so that it is readable."""
-    counts = [point.num_trainable for point in info.points]
-    span = max(counts) / min(counts)
-    return 1 if span > 100 else "D2" if span > 10 else "D1"
+def ticks_between(low: float, high: float) -> list[float]:
+    """Choose at most about eight round counts for a logarithmic axis.
+
+    Args:
+        low: Left end, above 0.
+        high: Right end.
+    """
+    if high / low < 8:
+        rough = (high - low) / 5
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = power * next(n for n in (1, 2, 5, 10) if n * power >= rough)
+        return [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    digits = (1, 2, 5) if high / low < 400 else (1,)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found = [digit * 10.0**power for power in powers for digit in digits]
+    return [tick for tick in found if low <= tick <= high]
+
+
+def short_count(count: float) -> str:
+    """Write a count briefly and whole: 850, 4.5k, 20M."""
+    for size, sign in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.4g}{sign}"
+    return f"{count:.4g}"

@@ -8,13 +8,11 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from core.plots._style import NEUTRAL, escape, figure, mark, say_empty, transparent
+from core.plots._style import NEUTRAL, OUTLINED, escape, figure, mark, say_empty, transparent
 from core.statistics.intervals import Summary, mean_std
 
 TITLE = "Means and seeds"
 GROUP_WIDTH = 0.84
-OUTLINE = "#101722"
-"""Of a seed's mark: dark, to stand out from its bar and from both grounds beside it."""
 
 
 class Row(NamedTuple):
@@ -130,11 +128,12 @@ def _add_method(chart: go.Figure, info: Info, label: str, offset: float, width: 
             "symbol": style.symbol,
             "size": 7,
             "color": style.color,
-            "line": {"width": 1.5, "color": OUTLINE},
+            "line": {"width": 1.5, "color": NEUTRAL},
         },
         name=name,
         legendgroup=name,
         showlegend=False,
+        meta=OUTLINED,
         hovertemplate="%{y:.1%} %{customdata}<extra>" + name + "</extra>",
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from core.plots._style import NEUTRAL, escape, figure, mark, say_empty, transparent
+from core.plots._style import NEUTRAL, escape, figure, mark, say_empty, share_range, transparent
 from core.statistics.intervals import Band, band
 
 TITLE = "Learning curves"
@@ -108,6 +108,12 @@ def draw(info: Info) -> go.Figure:
             name=name,
             hovertemplate="%{y:.3f} at update %{x}, n = %{customdata}<extra>" + name + "</extra>",
         )
+    if info.percent:
+        shown = np.concatenate([part for c in info.curves for part in (c.band.low, c.band.high)])
+        shown = np.append(shown[np.isfinite(shown)], info.majority)
+        if np.isfinite(shown).any():
+            low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
+            chart.update_yaxes(range=share_range(low, high))
     if math.isfinite(info.majority):
         chart.add_hline(
             y=info.majority,

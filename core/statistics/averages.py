@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -47,6 +48,8 @@ PAPER = Kind(
     "(arXiv 2303.02909)",
 )
 KINDS = (SUPERGLUE, PAPER)
+LEAST_TASKS = 5
+"""Of SuperGLUE that a setting must have before its averages, or why there are none, are told."""
 
 
 class Average(NamedTuple):
@@ -70,7 +73,7 @@ class Average(NamedTuple):
 
 
 def averages(runs: Sequence[RunRow], split: str) -> list[Average]:
-    """Average each method over tasks, in every setting that has a task of the kind's set.
+    """Average each method over tasks, in every setting that has most of SuperGLUE's tasks.
 
     Args:
         runs: Runs of one or more studies.
@@ -79,7 +82,8 @@ def averages(runs: Sequence[RunRow], split: str) -> list[Average]:
     found = []
     for kind in KINDS:
         table = build_table(runs, metric=kind.metric, split=split)
-        settings = dict.fromkeys(c.setting for c in table.columns if c.task in kind.tasks)
+        found_tasks = Counter(c.setting for c in table.columns if c.task in SUPERGLUE.tasks)
+        settings = [setting for setting, count in found_tasks.items() if count >= LEAST_TASKS]
         found += [
             _average(kind, table, setting, place)
             for setting in settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from core.metrics import TITLES
 from core.statistics.intervals import Summary
@@ -29,6 +29,9 @@ CHOSEN_ON = {
 }
 """What a number's checkpoint was chosen on, by ``Column.selection``."""
 
+FLAGGED_NOTE = (
+    "Flagged: succeeded, but looks unfitted, at chance or collapsed; it stays in the mean."
+)
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 LATEX_SIGNS = {
     "\\": r"\textbackslash{}",
@@ -46,8 +49,8 @@ LATEX_SIGNS = {
 }
 CSV_HEAD = (
     "method", "task", "backbone", "regime", "selection", "trained_on", "metric", "split", "mean",
-    "std", "n", "failures", "ended", "flags", "majority", "examples", "trainable_parameters",
-    "runs",
+    "std", "n", "failed", "flagged", "ended", "flags", "majority", "examples",
+    "trainable_parameters", "runs",
 )  # fmt: skip
 
 
@@ -68,12 +71,13 @@ def to_csv(table: Table) -> str:
                     _number(cell.summary.mean),
                     _number(cell.summary.std),
                     cell.summary.n,
-                    cell.failures,
+                    cell.failed,
+                    cell.flagged,
                     cell.ended,
                     harmless(flags),
                     _number(table.majority[column]),
                     table.counts[column],
-                    _number(row.num_trainable, ".0f"),
+                    _span(cell.trainable.values()),
                     " ".join(cell.run_ids),
                 ]
             )
@@ -124,10 +128,23 @@ def caption(table: Table) -> str:
     if len(counts) > 1:
         seeds = f"n = {counts[0]} to {counts[-1]}"
     name = _measure(table)
-    return (
-        f"{name[:1].upper()}{name[1:]} on {table.split} in percent, "
-        f"mean ± standard deviation over {seeds} runs; {_chosen_on(table)}."
+    return " ".join(
+        [
+            f"{name[:1].upper()}{name[1:]} on {table.split} in percent, "
+            f"mean ± standard deviation over {seeds} runs; {_chosen_on(table)}.",
+            *footnotes(table),
+        ]
     )
+
+
+def footnotes(table: Table) -> list[str]:
+    """Explain the words that stand beside numbers, only those that occur."""
+    cells = [cell for row in table.rows for cell in row.cells.values()]
+    notes = {
+        "Failed: ended with an error and has no number.": any(cell.failed for cell in cells),
+        FLAGGED_NOTE: any(cell.flagged for cell in cells),
+    }
+    return [note for note, occurs in notes.items() if occurs]
 
 
 def _measure(table: Table) -> str:
@@ -176,10 +193,11 @@ def _titles(table: Table) -> list[str]:
 
 def _cell(row: Row, column: Column, marks: dict[int, str], sign: str, none: str = "–") -> str:
     cell = row.cells.get(column)
-    if cell is None or not cell.summary.n:
+    if cell is None:
         return none
-    text = marks[cell.rank].format(_plus_minus(cell.summary, sign))
-    return text + _remark(cell)
+    text = _plus_minus(cell.summary, sign) if cell.summary.n else none
+    said = remarks(cell, one="n = 1")
+    return marks[cell.rank].format(text) + (f" ({', '.join(said)})" if said else "")
 
 
 def _plus_minus(summary: Summary, sign: str) -> str:
@@ -187,18 +205,31 @@ def _plus_minus(summary: Summary, sign: str) -> str:
     return mean if summary.n < 2 else f"{mean}{sign}{_percent(summary.std)}"
 
 
-def _remark(cell: Cell) -> str:
-    remarks = [f"n = {cell.summary.n}"] if cell.summary.n < 2 else []
-    remarks += [f"failed {cell.failures}/{cell.ended}"] if cell.failures else []
-    return f" ({', '.join(remarks)})" if remarks else ""
+def remarks(cell: Cell, *, one: str = "") -> list[str]:
+    """Say what stands beside a cell's number: seeds to come, failed and flagged runs.
+
+    Args:
+        cell: The cell.
+        one: What to say of a single seed; empty: nothing.
+    """
+    said = [one] if one and cell.summary.n == 1 else []
+    said += [f"{cell.waiting} not ended"] if cell.waiting else []
+    said += [f"failed {cell.failed}/{cell.ended}"] if cell.failed else []
+    return said + ([f"flagged {cell.flagged}/{cell.ended}"] if cell.flagged else [])
 
 
 def _percent(value: float, none: str = "–") -> str:
     return f"{100 * value:.1f}" if math.isfinite(value) else none
 
 
-def _number(value: float, form: str = ".6g") -> str:
-    return format(value, form) if math.isfinite(value) else ""
+def _number(value: float) -> str:
+    return format(value, ".6g") if math.isfinite(value) else ""
+
+
+def _span(counts: Iterable[float]) -> str:
+    """Write a count, or the smallest and largest of different ones."""
+    known = sorted({count for count in counts if math.isfinite(count)})
+    return "-".join(f"{count:.0f}" for count in dict.fromkeys([*known[:1], *known[-1:]]))
 
 
 def _bar(cells: list[str]) -> str:

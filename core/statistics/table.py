@@ -75,7 +75,9 @@ class Cell(NamedTuple):
         summary: Mean ± std (n) of the metric over seeds.
         values: Metric of each (data seed, init seed).
         runs: Run of each seed, succeeded or not.
-        failures: Runs that failed or carry a flag of ``FAILURE_FLAGS``, a count.
+        trainable: Trainable parameters of each seed's run, NaN when unknown.
+        failed: Runs that ended with an error, a count.
+        flagged: Runs that succeeded and carry a flag of ``FAILURE_FLAGS``, a count.
         ended: Runs that ended, cancelled ones not counted.
         waiting: Runs that have not ended, a count.
         flags: How often each flag occurs.
@@ -86,7 +88,9 @@ class Cell(NamedTuple):
     summary: Summary
     values: Mapping[Seed, float]
     runs: Mapping[Seed, str]
-    failures: int
+    trainable: Mapping[Seed, float]
+    failed: int
+    flagged: int
     ended: int
     waiting: int
     flags: Mapping[str, int]
@@ -105,7 +109,7 @@ class Row(NamedTuple):
         label: Method's label, with a number when equal labels stand for different settings.
         method_label: Label without that number; it fixes the colour.
         kind: Method's kind.
-        num_trainable: Trainable parameters, the mean over the row's runs, NaN when unknown.
+        num_trainable: Different counts of trainable parameters that its runs have, ascending.
         cells: Cell of each column that the method has runs in.
         average: Mean of the cells' means when the row has every column, all columns have one
             regime and show one metric, and the row's cells have one number of seeds, else NaN.
@@ -115,7 +119,7 @@ class Row(NamedTuple):
     label: str
     method_label: str
     kind: str
-    num_trainable: float
+    num_trainable: tuple[int, ...]
     cells: Mapping[Column, Cell]
     average: float = math.nan
     average_rank: int = 0
@@ -177,7 +181,7 @@ def build_table(
         Row(
             label,
             *methods[label],
-            _mean_trainable([part.run for members in cells.values() for part in members]),
+            _counts_of_trainable([part.run for members in cells.values() for part in members]),
             {c: _cell(cells[c], metric, split) for c in columns if c in cells},
         )
         for label, cells in groups.items()
@@ -270,8 +274,9 @@ def _cell(members: Sequence[Part[RunRow]], metric: str, split: str) -> Cell:
     states = [part.run.state for part in by_seed.values()]
     ended = [p for p in by_seed.values() if p.run.state in (RunState.SUCCEEDED, RunState.FAILED)]
     flags = [set(part.result.get("flags") or ()) for part in ended]
-    failures = sum(
-        part.run.state == RunState.FAILED or bool(found & FAILURE_FLAGS)
+    failed = states.count(RunState.FAILED)
+    flagged = sum(
+        part.run.state == RunState.SUCCEEDED and bool(found & FAILURE_FLAGS)
         for part, found in zip(ended, flags, strict=True)
     )
     waiting = len(states) - len(ended) - sum(state == RunState.CANCELLED for state in states)
@@ -279,7 +284,9 @@ def _cell(members: Sequence[Part[RunRow]], metric: str, split: str) -> Cell:
         mean_std(values.values()),
         values,
         {seed: part.run.run_id for seed, part in by_seed.items()},
-        failures,
+        {seed: trainable_of(part.run) for seed, part in by_seed.items()},
+        failed,
+        flagged,
         len(ended),
         waiting,
         Counter(name for found in flags for name in sorted(found)),
@@ -337,5 +344,6 @@ def _average(row: Row, measured: Mapping[Column, tuple[str, ...]]) -> float:
     return sum(cell.summary.mean for cell in own) / len(own)
 
 
-def _mean_trainable(runs: Sequence[RunRow]) -> float:
-    return mean_std(trainable_of(run) for run in {run.run_id: run for run in runs}.values()).mean
+def _counts_of_trainable(runs: Sequence[RunRow]) -> tuple[int, ...]:
+    counts = {trainable_of(run) for run in runs}
+    return tuple(sorted(int(count) for count in counts if math.isfinite(count)))

@@ -277,6 +277,7 @@ def playground_runs(session: Session, limit: int = 500) -> list[PlaygroundRun]:
                 dev=run.dev,
                 dev_of={name: part.get("dev") or {} for name, part in parts.items()}
                 or {run.task: run.dev},
+                flags_of={name: tuple(part.get("flags") or ()) for name, part in parts.items()},
                 flags=run.flags,
                 ended_at=run.ended_at,
                 metric=run.metric,

@@ -343,6 +343,7 @@ class PlaygroundRun:
         adapter: Path as registered.
         dev: Numbers on dev at the selected checkpoint.
         dev_of: The same of each task that it was trained on, by the task's name.
+        flags_of: Flags of each task of a joint run, by the task's name; else empty.
         metric: Name of the number in ``dev`` that chose the checkpoint; empty when there is none.
     """
 
@@ -362,6 +363,7 @@ class PlaygroundRun:
     adapter: str
     dev: Mapping[str, float]
     dev_of: Mapping[str, Mapping[str, float]]
+    flags_of: Mapping[str, tuple[str, ...]]
     flags: tuple[str, ...]
     ended_at: datetime | None
     metric: str = ""

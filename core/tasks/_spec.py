@@ -57,6 +57,7 @@ class TaskSpec:
         metrics: Names in ``core.metrics``; the first selects checkpoints.
         official: The metrics whose mean enters SuperGLUE's official average; empty: not part of it.
         diagnostics: Names of evaluation-only tasks that runs of this task may be scored on.
+        derived_from: Task whose reported file this one's files are cut from; empty: none.
         hub: Hub data set and configuration, ``repo:config``; empty when there is none.
         source: Paper or origin.
         note: What a user should know.
@@ -86,6 +87,7 @@ class TaskSpec:
     metrics: tuple[str, ...] = ("accuracy",)
     official: tuple[str, ...] = ()
     diagnostics: tuple[str, ...] = ()
+    derived_from: str = ""
     hub: str = ""
     source: str = ""
     note: str = ""

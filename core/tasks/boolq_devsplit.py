@@ -12,6 +12,7 @@ SPEC = replace(
     folder=("boolq-devsplit",),
     counts={"train": 2302, "val": 968},
     official=(),
+    derived_from=BOOLQ.name,
     hub="",
     note="Train and test are parts of the official validation file, without a common passage; "
     "its numbers are not BoolQ's.",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,6 +19,14 @@ from core.training.batches import to_tokens
 from core.training.features import PreparedSplit
 from core.training.launch import Rows, launch
 from core.training.model import AdaptedModel
+
+ENTROPIES = {
+    "cut": "selector/entropy",
+    "slot": "selector/entropy",
+    "length": "selector/length_entropy",
+}
+"""Scalar of each axis of which a dynamic prompt may choose."""
+POOL_SCALE = 1000
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,31 @@ class Scoring:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """What one axis of a dynamic prompt chose for each row of a split, in the split's order.
+
+    Attributes:
+        index: Which of its choices, shape (rows,).
+        probabilities: Shape (rows, choices).
+    """
+
+    index: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Rows that took each choice, shape (choices,)."""
+        return np.bincount(self.index, minlength=self.probabilities.shape[1])
+
+    @property
+    def entropy(self) -> float:
+        """Mean entropy of the probabilities in nats."""
+        shares = self.probabilities.astype(np.float64)
+        terms = np.where(shares > 0, shares * np.log(np.where(shares > 0, shares, 1.0)), 0.0)
+        return float(-terms.sum(axis=1).mean())
+
+
+@dataclass(frozen=True)
 class Scores:
     """What a model says about every example of a split, in the split's order.
 
@@ -49,15 +82,14 @@ class Scores:
         split: The split's tokens, with the right answers.
         logits: Scores of the classes, or of each example's choices filled up with minus infinity,
             shape (examples, classes or most choices).
-        cut: Vectors before the input, shape (rows,), None when nothing chooses them.
-        cut_probabilities: Shape (rows, cuts), None when nothing chooses the cut.
+        chosen: What was chosen, by axis: ``cut``, ``slot``, ``length``; without those of which
+            nothing is chosen.
         pool_weights: Shape (rows, pool), None without a pool.
     """
 
     split: TokenisedSplit
     logits: NDArray[np.float32]
-    cut: NDArray[np.int64] | None = None
-    cut_probabilities: NDArray[np.float32] | None = None
+    chosen: Mapping[str, Chosen] = field(default_factory=dict)
     pool_weights: NDArray[np.float32] | None = None
 
     @property
@@ -93,11 +125,11 @@ class Scores:
         return bool(np.isfinite(real).all())
 
     @property
-    def answer_cut(self) -> NDArray[np.int64] | None:
-        """Cut of each example, of choices that of the given answer; None when nothing chooses."""
-        if self.cut is None or self.split.kind == "classes":
-            return self.cut
-        found: NDArray[np.int64] = self.cut[self.split.unit_offsets[:-1] + self.predictions]
+    def answer_rows(self) -> NDArray[np.int64]:
+        """Row of each example, of choices that of the given answer, shape (examples,)."""
+        if self.split.kind == "classes":
+            return np.arange(len(self.labels))
+        found: NDArray[np.int64] = self.split.unit_offsets[:-1] + self.predictions
         return found
 
     def loss(self) -> float:
@@ -128,20 +160,16 @@ class Scores:
             questions=questions if any(questions) else (),
         )
 
-    def cut_counts(self) -> list[int] | None:
-        """Count in how many rows each cut 0..l was taken; None when nothing chooses it."""
-        if self.cut is None or self.cut_probabilities is None:
-            return None
-        counts = np.bincount(self.cut, minlength=self.cut_probabilities.shape[1])
-        return [int(count) for count in counts]
+    def histograms(self) -> dict[str, NDArray[np.float64]]:
+        """Count the rows that took each choice of each axis; of a pool the weights, in 1/1000."""
+        found = {name: axis.counts.astype(np.float64) for name, axis in self.chosen.items()}
+        if self.pool_weights is not None:
+            found["pool"] = self.pool_weights.sum(axis=0, dtype=np.float64) * POOL_SCALE
+        return found
 
-    def entropy(self) -> float | None:
-        """Return the mean entropy of the cut's probabilities in nats, None without a choice."""
-        if self.cut_probabilities is None:
-            return None
-        shares = self.cut_probabilities.astype(np.float64)
-        terms = np.where(shares > 0, shares * np.log(np.where(shares > 0, shares, 1.0)), 0.0)
-        return float(-terms.sum(axis=1).mean())
+    def entropies(self) -> dict[str, float]:
+        """Return how undecided each axis is, in nats, by name of its scalar."""
+        return {ENTROPIES[name]: axis.entropy for name, axis in self.chosen.items()}
 
 
 def _log_sum(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -220,21 +248,20 @@ def _gather(job: Scoring, partial: _Partial) -> Scores:
         result[order] = joined
         return result
 
-    def chosen(name: str) -> NDArray[np.generic] | None:
-        parts = [getattr(choice, name) for choice in partial.choices]
-        return ordered(parts) if parts and all(part is not None for part in parts) else None
-
-    cut, cut_probabilities = chosen("cut"), chosen("cut_probabilities")
-    pool_weights = chosen("pool_weights")
+    parts = [choice.by_axis() for choice in partial.choices]
+    weights = [item.pool_weights for item in partial.choices if item.pool_weights is not None]
     logits = ordered([part.float() for part in partial.logits]).astype(np.float32, copy=False)
     return Scores(
         split=job.split.tokens,
         logits=_table(job.split.tokens, logits),
-        cut=None if cut is None else cut.astype(np.int64),
-        cut_probabilities=None
-        if cut_probabilities is None
-        else cut_probabilities.astype(np.float32),
-        pool_weights=None if pool_weights is None else pool_weights.astype(np.float32),
+        chosen={
+            name: Chosen(
+                ordered([part[name][0] for part in parts]).astype(np.int64),
+                ordered([part[name][1] for part in parts]).astype(np.float32),
+            )
+            for name in (parts[0] if parts else ())
+        },
+        pool_weights=ordered(weights).astype(np.float32) if weights else None,
     )
 
 

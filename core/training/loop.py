@@ -29,7 +29,6 @@ CHECKPOINT_SECONDS = 20.0
 CHECKPOINT_SHARE = 0.1
 PROGRESS_SECONDS = 0.5
 SMOOTHING = 0.9
-POOL_SCALE = 1000
 
 Clock = Callable[[], float]
 Place = tuple[str, str]
@@ -230,13 +229,10 @@ class GroupLoop:
     def _histograms(self, run: TrainingRun, scores: Sequence[Scores]) -> None:
         """Tell how often each choice was taken on dev, all tasks together."""
         step = run.progress.step
-        cuts = [counts for item in scores if (counts := item.cut_counts()) is not None]
-        if cuts:
-            self._reporter.histogram(run.run_id, "cut", step, np.sum(cuts, axis=0).tolist())
-        pools = [item.pool_weights for item in scores if item.pool_weights is not None]
-        if pools:
-            total = np.concatenate(pools).sum(axis=0, dtype=np.float64) * POOL_SCALE
-            self._reporter.histogram(run.run_id, "pool", step, np.rint(total).astype(int).tolist())
+        found = [item.histograms() for item in scores]
+        for name in found[0]:
+            total = np.sum([counts[name] for counts in found], axis=0)
+            self._reporter.histogram(run.run_id, name, step, np.rint(total).astype(int).tolist())
 
     def _save(self, run: TrainingRun) -> None:
         started = self._clock()

@@ -35,14 +35,16 @@ over the tasks of each one's first metric; ``majority`` and ``train_loss`` are m
 Its files are ``adapter`` (a folder), ``predictions`` (Parquet) and ``environment`` (JSON). The
 predictions hold one row an example of every scored split: ``task``, ``split`` (``dev``, ``test``
 or the name of an extra set), ``index`` in it, official ``id``, ``label`` (-1 where nobody knows),
-``prediction``, ``probabilities`` (one an answer) and the ``cut`` of the given answer.
+``prediction``, ``probabilities`` (one an answer), and what was chosen for the given answer, empty
+where nothing chooses: ``cut``, name of the ``slot``, and ``length`` (of a cut beyond the length all
+vectors that are used stand before the input).
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,8 @@ from core.training.environment import environment_of
 from core.training.evaluate import Scores
 from core.training.part import TaskPart, mean_of
 from core.training.run import TrainingRun
+
+CHOICE_COLUMNS = {"cut": pa.int64(), "slot": pa.string(), "length": pa.int64()}
 
 
 def finished(run: TrainingRun, scores: Mapping[tuple[str, str], Scores], group: int) -> Ending:
@@ -85,7 +89,10 @@ def finished(run: TrainingRun, scores: Mapping[tuple[str, str], Scores], group: 
     }
     save_adapter(files["adapter"], model_tensors(run.model), run.card)
     table = pa.concat_tables(
-        [_table(run.parts[task], split, found) for (task, split), found in scores.items()]
+        [
+            _table(run.parts[task], split, found, run.config.method.choice_names)
+            for (task, split), found in scores.items()
+        ]
     )
     _write(files["predictions"], lambda path: pq.write_table(table, path))
     text = json.dumps(environment, sort_keys=True, indent=2, allow_nan=False)
@@ -197,9 +204,11 @@ def _flags(
     )
 
 
-def _table(part: TaskPart, split: str, scores: Scores) -> pa.Table:
+def _table(
+    part: TaskPart, split: str, scores: Scores, names: Mapping[str, tuple[str, ...]]
+) -> pa.Table:
     """One row an example, in the order of its split."""
-    examples, cut = part.examples(split), scores.answer_cut
+    examples = part.examples(split)
     count = len(examples)
     return pa.table(
         {
@@ -210,9 +219,21 @@ def _table(part: TaskPart, split: str, scores: Scores) -> pa.Table:
             "label": pa.array(scores.labels, pa.int64()),
             "prediction": pa.array(scores.predictions, pa.int64()),
             "probabilities": pa.array(scores.probabilities(), pa.list_(pa.float64())),
-            "cut": pa.array([None] * count if cut is None else cut.tolist(), pa.int64()),
+            **{
+                axis: _chosen(scores, axis, names.get(axis, ())).cast(kind)
+                for axis, kind in CHOICE_COLUMNS.items()
+            },
         }
     )
+
+
+def _chosen(scores: Scores, axis: str, names: Sequence[str]) -> pa.Array:
+    """Name what an axis chose for each given answer; nothing where nothing chooses."""
+    rows = scores.answer_rows
+    if axis not in scores.chosen:
+        return pa.nulls(len(rows), pa.string())
+    index = scores.chosen[axis].index[rows]
+    return pa.array([names[place] for place in index.tolist()], pa.string())
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:

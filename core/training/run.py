@@ -342,10 +342,9 @@ class TrainingRun:
                 scalars[f"dev/{task}/loss"] = found.loss()
                 for name, number in metrics[task].items():
                     scalars[f"dev/{task}/{name}"] = number
-        entropies = {task: found.entropy() for task, found in scores.items()}
-        known = {task: entropy for task, entropy in entropies.items() if entropy is not None}
-        if known:
-            scalars["selector/entropy"] = mean_of(known)
+        entropies = {task: found.entropies() for task, found in scores.items()}
+        for name in next(iter(entropies.values())):
+            scalars[name] = mean_of({task: found[name] for task, found in entropies.items()})
         return scalars
 
     def save(self) -> Checkpoint:

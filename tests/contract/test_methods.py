@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -10,11 +10,12 @@ from core.backbones import probe
 from core.backbones.load import load_backbone
 from core.backbones.readout import pool
 from core.backbones.spec import BackboneChoice, Pooling
-from core.methods import METHODS
+from core.methods import METHODS, Axis
 from core.methods._module import BackboneInputs, PromptMethod, TokenBatch, concatenate
-from core.training.model import AdaptedModel, RunModel, new_head
+from core.training.model import AdaptedModel, RunModel, build_model, new_head
 from tests.method_tools import (
     AXES,
+    FAMILY_SETTINGS,
     SETTINGS,
     loss_of,
     make_batch,
@@ -53,7 +54,23 @@ def test_every_axis_setting_belongs_to_a_method() -> None:
 
 
 @every_setting
-@pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
+def test_every_choice_has_a_name(kind: str, fields: dict[str, Any]) -> None:
+    backbone = tiny_backbone()
+    method = shake(make_method(backbone, kind, **fields))
+    names = make_config(kind, **fields).choice_names
+    chosen = method.adapt(make_batch(backbone, (9, 4, 12), 12)).choice
+    found = chosen.by_axis()
+    assert {axis: shares.shape[1] for axis, (_, shares) in found.items()} == {
+        axis: len(known) for axis, known in names.items()
+    }
+    for index, shares in found.values():
+        assert torch.equal(index, shares.argmax(dim=1))
+    for axis in set(names) & {"cut", "length"}:
+        value = getattr(chosen, axis)
+        assert [names[axis][place] for place in found[axis][0]] == [str(n.item()) for n in value]
+
+
+@pytest.mark.parametrize(("kind", "fields", "family"), FAMILY_SETTINGS)
 def test_invariant_13_trained_tensors_are_those_that_the_formula_counts(
     kind: str, fields: dict[str, Any], family: str
 ) -> None:
@@ -71,6 +88,17 @@ def test_invariant_13_trained_tensors_are_those_that_the_formula_counts(
     assert all(tensor.dtype == torch.float32 for tensor in method.parameters())
 
 
+@pytest.mark.parametrize("own", [(), ("vectors",), ("vectors", "position"), get_args(Axis)])
+@every_setting
+def test_the_formula_of_joint_training_counts_what_the_engine_trains(
+    kind: str, fields: dict[str, Any], own: tuple[Axis, ...]
+) -> None:
+    backbone, config = tiny_backbone(), make_config(kind, **fields)
+    model = build_model(config, backbone, {"one": 3, "two": 1, "three": 2}, 0, own)
+    formula = config.num_trainable_jointly(backbone.facts, (3, 1, 2), own)
+    assert model.num_trainable() == formula
+
+
 @every_setting
 def test_the_axes_of_a_method_are_those_of_its_settings_and_name_its_tensors(
     kind: str, fields: dict[str, Any]
@@ -82,8 +110,7 @@ def test_the_axes_of_a_method_are_those_of_its_settings_and_name_its_tensors(
         assert {name for own in method.axes().values() for name in own} == names
 
 
-@every_setting
-@pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
+@pytest.mark.parametrize(("kind", "fields", "family"), FAMILY_SETTINGS)
 def test_invariant_8_the_gradient_reaches_all_that_is_trained_and_nothing_else(
     kind: str, fields: dict[str, Any], family: str
 ) -> None:

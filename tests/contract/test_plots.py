@@ -16,11 +16,11 @@ from core.plots import (
     PREPARE,
     TITLES,
     accuracy_parameters,
+    choice_histogram,
     comparison_bars,
-    cut_histogram,
     learning_curve,
 )
-from core.plots._style import METHOD_MARKS, OTHER_COLORS, css, mark, slug
+from core.plots._style import METHOD_MARKS, OTHER_COLORS, css, mark, share_range, slug
 
 NAME = "<img src=x onerror=alert(1)>"
 GAP = math.nan
@@ -44,11 +44,11 @@ ROWS: dict[str, list[Any]] = {
         accuracy_parameters.Row("adap_pos", "desk", GAP, 3840),
         accuracy_parameters.Row(NAME, "desk", 0.5, GAP),
     ],
-    "cut_histogram": [
-        cut_histogram.Row(20, [1, 2, 7]),
-        cut_histogram.Row(10, [5, 5]),
-        cut_histogram.Row(30, [0, 0, 0]),
-        cut_histogram.Row(40, [GAP, 1, 1]),
+    "choice_histogram": [
+        choice_histogram.Row(20, [1, 2, 7]),
+        choice_histogram.Row(10, [5, 5]),
+        choice_histogram.Row(30, [0, 0, 0]),
+        choice_histogram.Row(40, [GAP, 1, 1]),
     ],
 }
 
@@ -122,10 +122,28 @@ def test_bars_hold_mean_and_every_seed() -> None:
 
 
 def test_cut_shares_sum_to_one() -> None:
-    info = cut_histogram.prepare(ROWS["cut_histogram"][:2])
+    info = choice_histogram.prepare(ROWS["choice_histogram"][:2])
     assert info.steps.tolist() == [10, 20]
     assert info.shares.sum(axis=0).tolist() == [1.0, 1.0]
     assert info.shares[:, 0].tolist() == [0.5, 0.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("choice", "names", "labels"),
+    [
+        ("cut", ("0", "1", "2"), ["0 postfix", "1", "2 prefix"]),
+        ("slot", ("front", "50 %", "end"), ["front", "50 %", "end"]),
+        ("length", ("1", "2", "3"), ["1", "2", "3"]),
+        ("pool", (), ["0", "1", "2"]),
+    ],
+)
+def test_choices_stand_under_their_names(
+    choice: str, names: tuple[str, ...], labels: list[str]
+) -> None:
+    rows = [choice_histogram.Row(10, [1, 0, 3])]
+    chart = choice_histogram.draw(choice_histogram.prepare(rows, choice=choice, names=names))
+    assert list(chart.layout.yaxis.ticktext) == labels
+    assert [line[0] for line in chart.data[0].text] == list(names or labels)
 
 
 def test_every_method_has_a_mark_of_its_own() -> None:
@@ -163,12 +181,33 @@ def test_the_style_sheet_has_the_same_colours() -> None:
     assert (folder / "methods.css").read_text("utf-8") == css()
 
 
-def test_the_axis_of_parameters_is_labelled_over_short_and_long_ranges() -> None:
-    def ticks(largest: float) -> object:
-        rows = [
-            accuracy_parameters.Row("a", "desk", 0.8, 1e4),
-            accuracy_parameters.Row("b", "desk", 0.9, largest),
-        ]
-        return accuracy_parameters.draw(accuracy_parameters.prepare(rows)).layout.xaxis.dtick
+@pytest.mark.parametrize(
+    ("counts", "labels"),
+    [
+        ((4224, 5379), ["4k", "5k", "6k"]),
+        ((1e4, 1e4), ["9k", "10k", "11k"]),
+        ((1e4, 5e5), ["10k", "20k", "50k", "100k", "200k", "500k"]),
+        ((1e3, 2e7), ["1k", "10k", "100k", "1M", "10M"]),
+    ],
+)
+def test_the_axis_of_parameters_has_whole_counts(
+    counts: tuple[float, float], labels: list[str]
+) -> None:
+    rows = [
+        accuracy_parameters.Row(name, "desk", 0.8, n) for name, n in zip("ab", counts, strict=True)
+    ]
+    axis = accuracy_parameters.draw(accuracy_parameters.prepare(rows)).layout.xaxis
+    assert list(axis.ticktext) == labels
+    assert 10 ** axis.range[0] < min(counts) <= max(counts) < 10 ** axis.range[1]
 
-    assert [ticks(2e4), ticks(5e5), ticks(2e7)] == ["D1", "D2", 1]
+
+def test_shares_of_all_right_do_not_stretch_the_axis() -> None:
+    points = [accuracy_parameters.Row("a", "desk", 1.0, 1e4)]
+    curves = [learning_curve.Row("a", [1, 2], [1.0, 1.0])]
+    for chart in (
+        accuracy_parameters.draw(accuracy_parameters.prepare(points)),
+        learning_curve.draw(learning_curve.prepare(curves)),
+    ):
+        low, high = chart.layout.yaxis.range
+        assert 0.9 < low < 1.0 < high < 1.05
+    assert share_range(-0.2, 0.4)[0] < -0.2

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, Route, expect
 
 from app import actions
 from core.settings import Settings
@@ -173,3 +173,57 @@ def test_a_telephone_needs_no_sideways_scroll(site: Site, page: Page, path: str)
     assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
     bar = page.locator(".topbar ul")
     assert bar.evaluate("bar => bar.scrollWidth <= bar.clientWidth")
+
+
+def test_an_answer_that_is_no_json_is_told_in_words(site: Site, page: Page) -> None:
+    page.route(
+        "**/api/data/uploads?**",
+        lambda route: route.fulfill(status=200, content_type="text/html", body="<h1>Sign in</h1>"),
+    )
+    page.goto(f"{site.address}/data?add=1")
+    file = FilePayload(name="reviews.csv", mimeType="text/csv", buffer=reviews())
+    page.locator("[data-file]").set_input_files(file)
+    problem = page.locator("[data-key=problem]")
+    expect(problem).to_contain_text("The file was not taken (status 200).")
+    expect(problem).to_contain_text("Send it again")
+
+
+def test_a_slow_answer_to_an_older_choice_is_dropped(site: Site, page: Page) -> None:
+    upload(page, site.address, "reviews.csv", reviews())
+    expect(page.locator("[data-key=columns]")).to_be_visible()
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if route.request.method == "PUT" and not held:
+            held.append(route)
+        else:
+            route.fallback()
+
+    page.route("**/api/data/uploads/*", hold_the_first)
+    page.locator("[data-key=reading] summary").click()
+    quotes = page.get_by_label("Double quotes")
+    quotes.select_option("no")
+    encoding = page.get_by_label("Encoding")
+    with page.expect_response(lambda answer: answer.request.method == "PUT"):
+        encoding.select_option("windows-1252")
+    file = page.locator("[data-key=file]")
+    expect(file).to_contain_text("windows-1252")
+    with page.expect_response(lambda answer: answer.request.method == "PUT"):
+        held[0].continue_()
+    page.wait_for_timeout(300)
+    expect(file).to_contain_text("windows-1252")
+    expect(encoding).to_have_value("windows-1252")
+
+
+def test_an_old_draw_is_not_shown_for_a_new_seed(site: Site, page: Page) -> None:
+    page.goto(f"{site.address}/data?set=desk&draw=per_label&k=2")
+    draw = page.locator("[data-key=draw]")
+    expect(draw).to_contain_text("Data seed 0")
+    held: list[Route] = []
+    page.route("**/draw?**", lambda route: held.append(route))
+    page.get_by_label("Data seed").fill("1")
+    page.get_by_label("Data seed").press("Enter")
+    expect(draw).to_contain_text("Drawing …")
+    expect(draw).not_to_contain_text("Data seed 0")
+    held[0].continue_()
+    expect(draw).to_contain_text("Data seed 1")

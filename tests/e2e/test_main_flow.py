@@ -17,8 +17,9 @@ from tests.e2e.pictures import take_picture
 from tests.live_studio import LiveStudio, live_studio
 
 TRAINING_SECONDS = 420.0
-UPDATES = 30
-FEW_UPDATES = 10
+UPDATES = 20
+FEW_UPDATES = 4
+BATCH = 8
 TEXT = "I was charged twice for my order last week and would like my money back."
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -55,6 +56,15 @@ def points_of_loss(page: Page) -> int:
     return int(page.evaluate(script))
 
 
+def train_briefly(page: Page, updates: int) -> None:
+    """Type few updates of small batches, and wait until the preview counts them."""
+    for name, value in (("batch-size", BATCH), ("max-updates", updates)):
+        page.locator(f"#field-training-{name}").locator("input, textarea").fill(str(value))
+    expect(page.locator("#preview-card")).to_contain_text(
+        re.compile(rf"Updates a run\s*{updates}(?!\d)")
+    )
+
+
 def start_study(page: Page, url: str) -> str:
     """Two clicks from Home; the address then names the study."""
     page.goto(url)
@@ -63,10 +73,7 @@ def start_study(page: Page, url: str) -> str:
     expect(button).to_have_text("Queue 4 runs")
     expect(page.locator("#preview-card")).to_contain_text("Parameters")
     # Shorter than the default, so that the test is; typed, so it is no click on the way.
-    page.locator("#field-training-max-updates").locator("input, textarea").fill(str(UPDATES))
-    expect(page.locator("#preview-card")).to_contain_text(
-        re.compile(rf"Updates a run\s*{UPDATES}(?!\d)")
-    )
+    train_briefly(page, UPDATES)
     take_picture(page, "new")
     button.click()
     page.wait_for_url(re.compile(r"/runs\?study=\w+"))
@@ -138,12 +145,9 @@ def queue_with_desk(page: Page) -> str:
     page.get_by_label("Desk (bundled)").check()
     page.get_by_label("Position per input · adap_ins_pos").uncheck()
     page.locator("#field-seeds-init").locator("input, textarea").fill("0")
-    page.locator("#field-training-max-updates").locator("input, textarea").fill(str(FEW_UPDATES))
+    train_briefly(page, FEW_UPDATES)
     button = page.locator("#queue-button")
     expect(button).to_have_text("Queue 2 runs")
-    expect(page.locator("#preview-card")).to_contain_text(
-        re.compile(rf"Updates a run\s*{FEW_UPDATES}(?!\d)")
-    )
     button.click()
     page.wait_for_url(re.compile(r"/runs\?study=\w+"))
     return page.url.split("study=")[1].split("&")[0]

@@ -37,9 +37,9 @@ def test_joint_tasks_stand_beside_their_control_with_the_difference(
     expect(gains).to_have_count(6)
     expect(gains.first).to_contain_text("cb")
     expect(gains.first).to_contain_text("+5.0")
-    averages = page.locator('[data-key="averages"]')
-    expect(averages).to_contain_text("no number, boolq, copa, multirc, record and wsc are missing")
-    expect(averages).to_contain_text("no number, boolq and multirc are missing")
+    # Three tasks of SuperGLUE are too few for its averages, or for saying what they lack.
+    expect(page.locator('[data-key="averages"]')).to_have_count(0)
+    expect(page).to_have_title("Compare – DP Studio")
     page.get_by_label("wic", exact=True).uncheck()
     expect(heads).to_have_count(5)
     expect(gains).to_have_count(4)

@@ -94,6 +94,39 @@ def test_a_joint_run_is_asked_as_the_chosen_task(page: Page, store: Store, addre
     assert (asked.task, len(asked.texts)) == ("clauses", 2)
 
 
+def test_the_prompt_is_drawn_at_its_place_inside_the_text(
+    page: Page, store: Store, address: str
+) -> None:
+    slots = ["front", "50 %", "border", "end"]
+    choices = [
+        {"axis": "slot", "chosen": 1, "names": slots, "probabilities": [0.2, 0.5, 0.2, 0.1]},
+        {"axis": "length", "chosen": 1, "names": ["1", "2", "3"], "probabilities": [0, 0.9, 0.1]},
+    ]
+    page.goto(f"{address}/try?task=desk")
+    answer_next(store, label="billing", pieces=[[2, 2]], choices=choices)
+    card = page.locator("article.answer").first
+    expect(card.locator(".sentence > *")).to_have_text(
+        ["[CLS]", "question", "p1", "p2", ":", "rain", "[SEP]"]
+    )
+    expect(card).to_contain_text("2 prompt vectors inside the text, behind “question”")
+    expect(card).to_contain_text("2 of 3 vectors used")
+    expect(card.get_by_role("img", name="place 50 % with 50.0 percent")).to_be_visible()
+    expect(card.get_by_role("img", name="length 2 with 90.0 percent")).to_be_visible()
+    expect(card.locator(".strip-ends").first.locator("span")).to_have_text(slots)
+
+
+def test_an_answer_of_the_earlier_form_is_drawn_too(page: Page, store: Store, address: str) -> None:
+    page.goto(f"{address}/try?task=desk")
+    before = {"prompt_before": 1, "prompt_after": 2, "cut_probabilities": [0.1, 0.6, 0.2, 0.1]}
+    answer_next(store, label="billing", pieces=None, choices=None, **before)
+    card = page.locator("article.answer").first
+    expect(card.locator(".sentence > *")).to_have_text(
+        ["[CLS]", "p1", "question", ":", "rain", "p2", "p3", "[SEP]"]
+    )
+    expect(card).to_contain_text("1 prompt vector before the text, 2 after it")
+    expect(card.get_by_role("img", name="cut 1 with 60.0 percent")).to_be_visible()
+
+
 def test_what_cannot_be_typed_says_why(page: Page, store: Store, address: str) -> None:
     page.goto(f"{address}/try?task=record")
     expect(page.get_by_text("An input of ReCoRD cannot be typed")).to_be_visible()

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from core.settings import Settings
 from core.store.session import Store
 from core.tasks import TASKS
 from tests.small_studies import new_store, recipe
+from tests.suite_files import write_lines
 
 ROWS = 60
 WORDS = {"praise": "a kind word", "blame": "a hard word", "question": "is it a word"}
@@ -132,6 +134,15 @@ def test_a_changed_file_is_counted_again_and_a_broken_line_is_named(site: Site) 
     assert "val.jsonl, line 57" in row["notes"][0]
 
 
+def test_files_made_from_official_ones_are_told_apart(site: Site) -> None:
+    suite = site.settings.home_path / "suite"
+    spec = TASKS["boolq-devsplit"]
+    for stem, count in spec.counts.items():
+        lines = ({"question": "q", "passage": "p", "label": True, "idx": i} for i in range(count))
+        write_lines(suite / spec.folder[0], stem, lines)
+    assert known(site)["boolq-devsplit"]["state"] == "derived"
+
+
 def test_a_file_becomes_a_version_that_runs_can_use(site: Site) -> None:
     added = site.add(reviews(), name="my-reviews")
     assert added["is_new"]
@@ -141,8 +152,12 @@ def test_a_file_becomes_a_version_that_runs_can_use(site: Site) -> None:
     assert view["labels"] == sorted(WORDS)
     assert sum(split["examples"] for split in view["splits"]) == ROWS
     assert all(set(split["counts"]) == set(WORDS) for split in view["splits"])
+    assert view["data_version"] == added["version"]
     (own,) = site.get("/api/data")["own"]
     assert own["name"] == "my-reviews"
+    sizes = {split["name"]: split["examples"] for split in view["splits"]}
+    assert sizes["dev"] > 0
+    assert own["versions"][0]["counts"] == sizes
     assert own["versions"][0]["source"] == "reviews.csv"
     again = site.add(reviews(), name="my-reviews")
     assert (again["version"], again["is_new"]) == (added["version"], False)
@@ -158,7 +173,9 @@ def test_choices_are_kept_with_the_upload(site: Site) -> None:
     choices = {**first["choices"], "texts": ["one", "three"], "label": "two", "on_missing": "drop"}
     site.client.post(f"/api/data/uploads/{upload}/preview", json=choices)
     assert site.get(f"/api/data/uploads/{upload}")["choices"] == choices
-    assert [one["id"] for one in site.get("/api/data")["uploads"]] == [upload]
+    (waiting,) = site.get("/api/data")["uploads"]
+    assert (waiting["id"], waiting["size"]) == (upload, first["size"])
+    assert datetime.fromisoformat(waiting["at"]).utcoffset() == timedelta(0)
     site.client.delete(f"/api/data/uploads/{upload}")
     assert site.client.get(f"/api/data/uploads/{upload}").status_code == 404
     assert site.uploads == []
@@ -175,6 +192,23 @@ def test_a_preview_tells_labels_lengths_and_rows_and_keeps_nothing(site: Site) -
     assert view["lengths"]["inputs"] == report["counts"]["train"]
     assert sum(bar["count"] for bar in view["lengths"]["bars"]) == report["counts"]["train"]
     assert {path.name for path in site.uploads[0].iterdir()} == {"upload.csv", "upload.json"}
+
+
+def test_a_preview_tells_how_much_of_train_becomes_dev(site: Site) -> None:
+    upload = site.send(reviews())
+    choices = site.get(f"/api/data/uploads/{upload}")["choices"] | {"name": "mine"}
+    view = site.client.post(f"/api/data/uploads/{upload}/preview", json=choices).json()
+    site.client.post(f"/api/data/uploads/{upload}/add", json=choices)
+    splits = {one["name"]: one["examples"] for one in site.get("/api/data/sets/mine")["splits"]}
+    assert view["cut_dev"] == splits["dev"]
+    assert view["report"]["counts"]["train"] == splits["train"] + splits["dev"]
+
+
+def test_all_waiting_uploads_are_discarded_at_once(site: Site) -> None:
+    site.send(reviews())
+    site.send(reviews())
+    assert site.client.delete("/api/data/uploads").json() == {"discarded": 2}
+    assert site.uploads == []
 
 
 def test_wrong_rows_are_named_and_nothing_is_added(site: Site) -> None:
@@ -219,6 +253,24 @@ def test_a_file_that_is_too_large_leaves_nothing(
     assert "larger than 1 MB" in answer.json()["message"]
     empty = site.client.post("/api/data/uploads?name=none.csv", content=b"")
     assert empty.status_code == 422
+    assert site.uploads == []
+
+
+@pytest.mark.parametrize("size", [20, 1_000_000])
+def test_a_full_disk_is_told_and_leaves_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    def full(self: quarantine.Incoming, path: Path) -> None:
+        path.touch()
+        self.size = 0
+        self._file = os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb")
+
+    monkeypatch.setattr(quarantine.Incoming, "__init__", full)
+    answer = site.client.post("/api/data/uploads?name=big.csv", content=b"x" * size)
+    assert answer.status_code == 422
+    assert "big.csv could not be kept" in answer.json()["message"]
+    assert "No space left on device" in answer.json()["message"]
+    assert answer.json()["hint"]
     assert site.uploads == []
 
 

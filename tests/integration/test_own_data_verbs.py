@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from core.data.library import list_datasets
-from core.store.datasets import runs_using_dataset
+from core.store.datasets import runs_by_data, runs_using_dataset
 from core.store.migrate import upgrade
 from core.store.session import Store
 from tests.store_tools import recipe, submit
@@ -108,10 +108,23 @@ def test_a_version_is_removed_when_no_run_uses_it(home: Path, tmp_path: Path) ->
     other = studio("add", reviews(tmp_path, "text,label"), "--name", "reviews", home=home)
     assert other.returncode == 0
     newest = list_datasets([home / "datasets"])[0].card.version
-    gone = studio("remove", "reviews", newest, home=home)
+    assert studio("remove", "reviews", newest[:3], home=home).returncode == 2
+    gone = studio("remove", "reviews", newest[:4], home=home)
     assert gone.returncode == 0, gone.stderr
+    assert f"version {newest}: removed" in gone.stdout
     assert list_datasets([home / "datasets"]) == [stored]
     store.close()
+
+
+def test_a_wrong_byte_names_the_option_that_helps(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "old.csv"
+    path.write_bytes(b"text,label\n" + "caf\xe9,x\n".encode("cp1252") * 40)
+    refused = studio("add", path, "--name", "old", home=home)
+    assert refused.returncode == 2
+    assert "Name the encoding, for example --encoding windows-1252" in refused.stderr
+    opened = tmp_path / "quotes.csv"
+    opened.write_text('text,label\n"never closed,x\nb,y\n')
+    assert "give --no-quotes" in studio("add", opened, "--name", "old", home=home).stderr
 
 
 def test_runs_of_joint_training_use_all_their_data_sets(store: Store) -> None:
@@ -123,3 +136,14 @@ def test_runs_of_joint_training_use_all_their_data_sets(store: Store) -> None:
         assert runs_using_dataset(session, "other", OTHER) == 1
         assert runs_using_dataset(session, "desk", OTHER) == 0
         assert runs_using_dataset(session, "reviews", "f" * 16) == 0
+
+
+def test_a_control_counts_for_its_own_task_but_keeps_the_data_of_its_partners(
+    store: Store,
+) -> None:
+    tasks = [{"name": "desk"}, {"name": "reviews", "dataset": OTHER}]
+    submit(store, recipe(tasks=tasks, regimes=[{"kind": "multi_task"}]))
+    with store.read() as session:
+        # The joint run and the two controls.
+        assert runs_using_dataset(session, "reviews", OTHER) == 3
+        assert runs_by_data(session) == {("desk", ""): 2, ("reviews", OTHER): 2}

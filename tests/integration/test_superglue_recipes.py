@@ -23,6 +23,9 @@ from tests.training_tools import succeeded, train
 
 UPDATES = 2
 DRAWN = 40
+BATCH = 4
+LENGTH = 4
+TOKENS = 24
 METHODS = {"prompt_tuning", "adap_ins_pos"}
 # All examples of the reported file.
 QUICK = {"cb": 56, "copa": 100, "wsc": 104}
@@ -42,17 +45,20 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def shortened(name: str, tasks: tuple[str, ...] = (), **training: object) -> Recipe:
-    """A shipped recipe with fewer updates and examples, and of its tasks only some."""
+    """A shipped recipe with fewer updates, examples and vectors, and of its tasks only some."""
     recipe = load_recipe(name)
     kept = tuple(task for task in recipe.tasks if not tasks or task.name in tasks)
     assert kept
-    fewer = {"max_updates": UPDATES, "evaluations": 1, **training}
+    fewer = {"batch_size": BATCH, "max_tokens": TOKENS, "max_updates": UPDATES, "evaluations": 1}
+    methods = tuple(
+        method.model_copy(update={"num_virtual_tokens": LENGTH}) for method in recipe.methods
+    )
     regimes = tuple(
         regime.model_copy(update={"max_train": DRAWN}) if regime.kind != "few_shot" else regime
         for regime in recipe.regimes
     )
-    training_part = recipe.training.model_copy(update=fewer)
-    content = {"tasks": kept, "regimes": regimes, "training": training_part}
+    training_part = recipe.training.model_copy(update={**fewer, **training})
+    content = {"tasks": kept, "methods": methods, "regimes": regimes, "training": training_part}
     return recipe.model_copy(update=content)
 
 
@@ -70,7 +76,7 @@ def results(recipe: Recipe, settings: Settings, warm: WarmBackbones) -> dict[str
 
 def check_single(name: str, settings: Settings, warm: WarmBackbones) -> None:
     num_test = {**QUICK, **LONG}[name]
-    found = results(shortened("superglue-quick", (name,), max_tokens=32), settings, warm)
+    found = results(shortened("superglue-quick", (name,)), settings, warm)
     assert {label.split()[1] for label in found} == METHODS
     spec = TASKS[name]
     for result in found.values():
@@ -108,11 +114,17 @@ def test_a_large_task_trains_and_every_example_is_scored(
     check_single(name, settings, warm)
 
 
+@pytest.mark.parametrize(
+    "methods", [{"adap_ins_pos"}, pytest.param(METHODS, marks=pytest.mark.full)], ids=len
+)
 def test_record_trains_on_fewglue_and_every_entity_is_a_choice(
-    settings: Settings, warm: WarmBackbones
+    methods: set[str], settings: Settings, warm: WarmBackbones
 ) -> None:
-    found = results(shortened("record-quick", max_tokens=32), settings, warm)
-    assert {label.split()[1] for label in found} == METHODS
+    recipe = shortened("record-quick")
+    assert {method.label for method in recipe.methods} == METHODS
+    kept = tuple(method for method in recipe.methods if method.label in methods)
+    found = results(recipe.model_copy(update={"methods": kept}), settings, warm)
+    assert {label.split()[1] for label in found} == methods
     for result in found.values():
         assert result["test_source"] == "dev32.jsonl"
         counts = result["counts"]

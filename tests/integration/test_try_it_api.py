@@ -101,6 +101,33 @@ def test_a_joint_run_stands_under_each_of_its_tasks(store: Store, client: TestCl
     assert all(len(task["examples"]) > 1 for task in tasks.values())
 
 
+def test_a_joint_run_carries_the_flags_of_the_chosen_task(store: Store, client: TestClient) -> None:
+    submit(store, recipe(tasks=["desk", "clauses"], regimes=JOINT))
+    parts = {"desk": {"dev": {"accuracy": 0.4}, "flags": ["at chance"]}}
+    parts["clauses"] = {"dev": {"accuracy": 0.9}, "flags": []}
+    result = {"dev": {"joint_mean": 0.65}, "flags": ["at chance"], "tasks": parts}
+    files = {"adapter": Path("a/adapter")}
+    end(store, start(store, worker(store)), Outcome.SUCCEEDED, result=result, files=files)
+    flags = {name: task["runs"][0]["flags"] for name, task in offered(client).items()}
+    assert flags == {"desk": ["at chance"], "clauses": []}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "told"),
+    [
+        ([], "[CLS] a b [SEP]"),
+        ([[1, 4]], "[CLS] <4> a b [SEP]"),
+        ([[1, 2], [3, 2]], "[CLS] <2> a b <2> [SEP]"),
+        ([[2, 3]], "[CLS] a <3> b [SEP]"),
+    ],
+)
+def test_the_table_marks_the_prompt_where_it_stands(pieces: list[list[int]], told: str) -> None:
+    tokens = {"tokens": ["[CLS]", "a", "b", "[SEP]"], "used_tokens": 4}
+    body = {**tokens, "pieces": pieces, "total_tokens": 4}
+    assert ask_module.sentence(body) == told
+    assert ask_module.sentence({**body, "total_tokens": 9}) == told + " (first 4 of 9 tokens used)"
+
+
 def test_a_question_keeps_the_task_that_it_is_asked_as(store: Store, client: TestClient) -> None:
     joint = train(store, ["desk", "clauses"], 0.4, 0.9)
     asked = ask(client, joint, "one", "two", task="clauses").json()["id"]
@@ -146,6 +173,9 @@ def test_a_command_line_asks_the_named_run_or_the_best_of_a_task(
         chosen("one", run="S1-1")
     with pytest.raises(InputError, match="2 texts given; expected is 1: text"):
         chosen("one", "two", run="S2-1")
+    with pytest.raises(InputError, match="These texts go to 'desk': 2 texts given") as caught:
+        chosen("one", "two")
+    assert "--task clauses" in caught.value.hint
     with pytest.raises(InputError, match="No run was trained on 'rte'; there are runs of desk"):
         chosen("one", task="rte")
 
@@ -243,3 +273,35 @@ def test_after_a_refit_examples_come_from_the_reported_split(
     test = {example.typed for example in read_task(TaskChoice(name="desk")).test}
     assert {tuple(example["texts"]) for example in desk["examples"]} <= test
     assert "reported split" in desk["examples_note"]
+
+
+def test_a_typed_input_is_checked_against_the_template_of_the_run(
+    store: Store, client: TestClient
+) -> None:
+    marked = train(store, [{"name": "wic", "template": "marked"}], 0.7)
+    plain = train(store, [{"name": "wic", "template": "paper_code"}], 0.7)
+    texts = ("bank", "He sat by the river.", "The bank was shut.")
+    assert ask(client, plain, *texts).status_code == 202
+    refused = ask(client, marked, *texts)
+    assert refused.status_code == 422
+    assert "'bank' does not occur in sentence1" in refused.json()["message"]
+
+
+@pytest.mark.parametrize("what", ["files", "start"])
+def test_examples_are_not_called_new_where_runs_may_know_them(
+    store: Store, client: TestClient, tmp_path: Path, what: str
+) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    task = write_task(tmp_path / "new", "copa")
+    first = train(store, [write_task(tmp_path / "old", "copa") if what == "files" else task], 0.7)
+    train(store, [task], 0.6)
+    if what == "start":
+        (copa,) = offered(client).values()
+        assert copa["examples_note"] == "Examples no run was trained on"
+        train(store, [task], 0.8, init_from=first)
+    (copa,) = offered(client).values()
+    assert copa["examples_note"] == "Examples of the reported split"
+    test = {example.typed for example in read_task(TaskChoice(**task)).test}
+    assert {tuple(example["texts"]) for example in copa["examples"]} <= test
+    assert copa["examples"]

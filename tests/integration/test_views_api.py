@@ -35,6 +35,7 @@ from tests.seeding import (
     new_store,
     report,
     seed,
+    train_slots,
 )
 
 
@@ -132,6 +133,18 @@ def test_cuts_are_a_figure_until_nothing_is_new(client: TestClient, seeded: Seed
     assert get(client, f"/runs/{seeded.queued}/histograms/cut") == {"last": -1, "figure": None}
 
 
+def test_slots_and_lengths_are_figures_with_the_names_of_the_runs_config(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    client, run = client_of(store, tmp_path), train_slots(store)
+    assert get(client, f"/runs/{run}")["histograms"] == ["length", "slot"]
+    for axis, labels in (("slot", ["front", "50 %", "border", "end"]), ("length", ["1", "2", "3"])):
+        figure = get(client, f"/runs/{run}/histograms/{axis}")["figure"]
+        assert figure["layout"]["yaxis"]["ticktext"] == labels
+    for axis in ("cut", "pool"):
+        assert get(client, f"/runs/{run}/histograms/{axis}") == {"last": -1, "figure": None}
+    store.close()
+
+
 def test_the_log_is_plain_text(client: TestClient, seeded: Seeded) -> None:
     answered = client.get(f"/api/runs/{seeded.running}/log")
     assert answered.headers["content-type"].startswith("text/plain")
@@ -160,8 +173,8 @@ def test_the_newest_study_with_results_is_compared(client: TestClient, seeded: S
 def test_failed_and_collapsed_runs_are_counted(client: TestClient, seeded: Seeded) -> None:
     rows = {row["label"]: row for row in get(client, "/compare?task=clauses")["rows"]}
     probe, prompt = rows["linear_probe"]["cells"][0], rows["prompt_tuning"]["cells"][0]
-    assert (probe["n"], probe["failures"], probe["ended"]) == (2, 1, 3)
-    assert (prompt["n"], prompt["failures"], prompt["ended"]) == (3, 1, 3)
+    assert (probe["n"], probe["failed"], probe["flagged"], probe["ended"]) == (2, 1, 0, 3)
+    assert (prompt["n"], prompt["failed"], prompt["flagged"], prompt["ended"]) == (3, 0, 1, 3)
     assert prompt["flags"] == {"collapsed": 1, "at chance": 1}
     assert seeded.failed in {run["run_id"] for run in probe["runs"]}
 
@@ -344,7 +357,7 @@ def test_answers_come_while_the_reader_waits(client: TestClient, seeded: Seeded)
     assert 0.2 < waited < 5
     (found,) = page["answers"]
     assert found["run_id"] == seeded.dynamic
-    assert found["body"]["cut_probabilities"] == body["cut_probabilities"]
+    assert found["body"]["choices"] == body["choices"]
     rest = get(client, f"/predictions/{asked}?wait=1&after={page['cursor']}")
     assert (rest["answers"], rest["is_ended"]) == ([], True)
 

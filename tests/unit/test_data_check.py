@@ -144,13 +144,30 @@ def test_an_added_data_set_is_listed_and_checked_by_its_name(
     added = add_dataset("reviews", {"train": tmp_path / "notes.csv"}, mapping, library)
     assert list_tasks() == 0
     listed = capsys.readouterr().out
-    assert f"reviews │ {added.dataset.card.version} │ 72 / 0 / 18" in listed
+    assert f"reviews │ {added.dataset.card.version} │ 50 / 22 / 18" in listed
     assert check("reviews") == 0
     said = capsys.readouterr().out
     assert "reviews: train / dev / test = 50 / 22 / 18" in said
-    assert "note: test is cut from the file" in said
+    assert f"version {added.dataset.card.version}" in said
+    assert "note: test is cut from the file: a fifth, stratified by label" in said
     with pytest.raises(DataError, match="neither a task .*, nor an added data set, nor a folder"):
         check("revews")
+
+
+def test_where_only_fewglues_files_are_here_their_regime_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDIO_DATA_DIR", str(tmp_path))
+    for place, stem in enumerate(("train", "dev32")):
+        write_lines(tmp_path / "fewglue" / "RTE", stem, pair_lines(32, RTE_LABELS, 100 * place))
+    assert check("rte") == 0
+    said = capsys.readouterr().out
+    assert "/ 32, version" in said
+    assert "[{kind: few_shot, draw: fewglue}]" in said
+    assert list_tasks() == 0
+    assert "FewGLUE only: few_shot with draw: fewglue" in capsys.readouterr().out
+    with pytest.raises(DataError, match="'cb' has no files here"):
+        check("cb")
 
 
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"no {REAL_DATA}")

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from app.data_actions import name_from
-from app.data_views import MOST_BINS, MOST_SAMPLED, histogram, measure, regime_of, sample_places
+from app.data_views import (
+    MOST_BINS,
+    MOST_SAMPLED,
+    Asked,
+    draw,
+    histogram,
+    measure,
+    regime_of,
+    sample_places,
+)
 from core.data.tokens import length_class
-from core.errors import InputError
+from core.errors import DataError, InputError
+from core.recipe_parts import TaskChoice
+from core.settings import Settings
 
 
 @pytest.mark.parametrize("cut", [8, 13, 64, 128, 500])
@@ -52,3 +66,21 @@ def test_a_regime_with_a_wrong_field_is_refused_by_name() -> None:
 )
 def test_a_file_name_becomes_a_name(file: str, name: str) -> None:
     assert name_from(file) == name
+
+
+def test_a_draw_is_shown_although_the_next_seed_can_draw_none(tmp_path: Path) -> None:
+    for stem in ("train", "val"):
+        rows = [{"text": f"{stem} {i}", "label": "ab"[i % 2]} for i in range(40)]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / f"{stem}.jsonl").write_text(text, encoding="utf-8")
+    asked = Asked(TaskChoice(name="mine", folder=str(tmp_path), text_fields=("text",)))
+    regime = regime_of({"kind": "few_shot", "count": "in_all", "k": 2})
+    again: dict[int, int | None] = {}
+    for seed in range(31):
+        try:
+            again[seed] = draw(Settings(), asked, regime, seed).again
+        except DataError:
+            continue
+    before_none = {seed for seed in again if seed < 30 and seed + 1 not in again}
+    assert before_none
+    assert {seed for seed in again if seed < 30 and again[seed] is None} == before_none

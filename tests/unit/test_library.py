@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,10 @@ def source(folder: Path, count: int = 60, labels: str = "xyz") -> dict[str, Path
     body = "".join(f"review {i} — naïve,{labels[i % len(labels)]}\n" for i in range(count))
     path.write_text(f"review,stars\n{body}", encoding="utf-8")
     return {"train": path}
+
+
+def unused(name: str, version: str) -> AbstractContextManager[int]:
+    return nullcontext(0)
 
 
 @pytest.fixture
@@ -144,11 +149,11 @@ def test_a_version_stays_while_runs_use_it(tmp_path: Path, library: Path) -> Non
     stored = add_dataset("reviews", source(tmp_path), MAPPING, library).dataset
     version = stored.card.version
     with pytest.raises(DataError, match="2 runs use it"):
-        remove_dataset("reviews", version, library, lambda name, version: 2)
+        remove_dataset("reviews", version, library, lambda name, version: nullcontext(2))
     assert find_dataset("reviews", version, [library]) == stored
     with pytest.raises(DataError, match="Name the version"):
-        remove_dataset("reviews", "latest", library, lambda name, version: 0)
-    remove_dataset("reviews", version, library, lambda name, version: 0)
+        remove_dataset("reviews", "latest", library, unused)
+    remove_dataset("reviews", version, library, unused)
     assert not list(library.iterdir())
 
 
@@ -162,6 +167,46 @@ def test_a_damaged_card_hides_only_its_own_version(tmp_path: Path, library: Path
     assert list_datasets([library]) == [first]
     with pytest.raises(DataError, match=r"card\.json is missing or damaged"):
         find_dataset("reviews", card.parent.name, [library])
+
+
+def spoil(folder: Path, how: str) -> None:
+    """Damage a version's card, or take it away."""
+    card = folder / "card.json"
+    card.chmod(0o644)
+    if how == "gone":
+        card.unlink()
+    else:
+        card.write_text("{")
+
+
+@pytest.mark.parametrize("how", ["damaged", "gone"])
+def test_a_version_without_a_card_is_mended_by_adding_it_again(
+    tmp_path: Path, library: Path, how: str
+) -> None:
+    first = add_dataset("reviews", source(tmp_path), MAPPING, library).dataset
+    spoil(first.folder, how)
+    (first.folder / "train.jsonl").unlink()
+    again = add_dataset("reviews", source(tmp_path), MAPPING, library)
+    assert (again.is_new, again.dataset.folder) == (True, first.folder)
+    assert find_dataset("reviews", first.card.version, [library]) == again.dataset
+    assert len(read_task(TaskChoice(name="reviews", dataset="latest"), [library]).test) == 12
+    assert [path.name for path in library.iterdir()] == ["reviews"]
+
+
+@pytest.mark.parametrize("how", ["damaged", "gone"])
+def test_a_version_without_a_card_can_be_removed_unless_a_run_uses_it(
+    tmp_path: Path, library: Path, how: str
+) -> None:
+    stored = add_dataset("reviews", source(tmp_path), MAPPING, library).dataset
+    spoil(stored.folder, how)
+    version = stored.card.version
+    with pytest.raises(DataError, match="1 run uses it"):
+        remove_dataset("reviews", version, library, lambda name, version: nullcontext(1))
+    remove_dataset("reviews", version, library, unused)
+    assert not list(library.iterdir())
+    for name, wanted in (("reviews", version), ("reviews", ".."), ("..", version)):
+        with pytest.raises(DataError):
+            remove_dataset(name, wanted, library, unused)
 
 
 def test_the_card_says_how_the_file_was_read(tmp_path: Path, library: Path) -> None:

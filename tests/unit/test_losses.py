@@ -77,15 +77,14 @@ def test_scores_of_choices_leave_no_trace_of_the_padding() -> None:
     logits = np.full((4, 5), -np.inf, dtype=np.float32)
     flat = np.asarray([0.5, 1, 0.5, -3, 1, 2, 3, 4, 5, 7, 6], dtype=np.float32)
     logits[split.is_choice] = flat
-    scores = Scores(split, logits, cut=np.arange(11))
+    scores = Scores(split, logits)
     assert scores.is_finite
     assert scores.predictions.tolist() == [1, 0, 4, 0]
     assert [len(shares) for shares in scores.probabilities()] == SIZES
     for shares in scores.probabilities():
         assert sum(shares) == pytest.approx(1)
     assert scores.probabilities()[3][0] == pytest.approx(math.e / (1 + math.e))
-    assert scores.answer_cut is not None
-    assert scores.answer_cut.tolist() == [1, 3, 8, 9]
+    assert scores.answer_rows.tolist() == [1, 3, 8, 9]
     answers = target(split, np.arange(4), torch.device("cpu"))
     assert scores.loss() == pytest.approx(loss_of(torch.from_numpy(flat)[:, None], answers).item())
     logits[2, 1] = np.nan

@@ -289,3 +289,37 @@ def test_rows_in_one_group_cannot_be_cut(tmp_path: Path) -> None:
 def test_a_problem_in_one_of_several_files_keeps_none(tmp_path: Path) -> None:
     files = {"train": rows(20), "test": "text,label\nb\n"}
     assert messages(converted(tmp_path, files))[0].startswith("test.csv, line 2: 1 cell")
+
+
+@pytest.mark.parametrize("is_in_files", [True, False])
+def test_a_group_in_two_given_splits_is_told(tmp_path: Path, is_in_files: bool) -> None:
+    splits = {
+        "train": [("one", "anna"), ("two", "anna"), ("three", "bert"), ("six", "")],
+        "dev": [("four", "carl"), ("six", "")],
+        "test": [("five", "dora"), ("seven", " Anna"), ("eight", "anna"), ("nine", "bert")],
+    }
+    heading, told = "text,label,writer", {}
+    for split, rows_of in splits.items():
+        pairs = enumerate(rows_of)
+        told[split] = [f"{text},{'xy'[i % 2]},{writer}" for i, (text, writer) in pairs]
+    mapping = ColumnMapping(("text",), "label", group="writer")
+    if is_in_files:
+        files = {split: "\n".join([heading, *lines]) + "\n" for split, lines in told.items()}
+        report = converted(tmp_path, files, mapping)
+        example = "lines 3 of test.csv and 2 of train.csv"
+    else:
+        body = "".join(f"{line},{split}\n" for split, lines in told.items() for line in lines)
+        split_mapping = ColumnMapping(("text",), "label", "split", group="writer")
+        report = converted(tmp_path, f"{heading},split\n{body}", split_mapping)
+        example = "lines 9 and 2"
+    about = [warning for warning in report.warnings if " groups of " in warning]
+    assert about == [f"2 of 3 groups of test also in train (for example {example})"]
+    assert any("1 of 2 texts of dev also in train" in warning for warning in report.warnings)
+
+
+def test_a_cut_by_the_studio_divides_no_group(tmp_path: Path) -> None:
+    body = "".join(f"text {i},{'xy'[i % 2]},w{i % 9}\n" for i in range(90))
+    mapping = ColumnMapping(("text",), "label", group="writer")
+    report = converted(tmp_path, f"text,label,writer\n{body}", mapping)
+    assert set(report.counts) == {"train", "test"}
+    assert not report.warnings

@@ -57,6 +57,23 @@ def test_text_comes_back_in_every_encoding_that_can_be_chosen(
     assert rows_of(path, Reading(encoding=encoding)) == [{"text": text, "label": "x"}]
 
 
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("cp1252", "windows-1252"),
+        ("Latin-1", "iso-8859-1"),
+        ("ISO_8859-1", "iso-8859-1"),
+        ("utf-8-sig", "utf-8"),
+        ("UTF8", "utf-8"),
+        ("macroman", "mac-roman"),
+    ],
+)
+def test_an_encoding_goes_by_its_usual_names(alias: str, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes("text,label\ncafé,x\n".encode(name))
+    assert rows_of(path, Reading(encoding=alias)) == [{"text": "café", "label": "x"}]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_byte_order_mark_tells_the_encoding_and_is_no_part_of_a_name(
     encoding: str, tmp_path: Path
@@ -71,6 +88,9 @@ def test_a_chosen_encoding_that_a_mark_contradicts_is_refused(tmp_path: Path) ->
     path = written(tmp_path, "text,label\na,x\n".encode("utf-8-sig"))
     found = inspect(path, Reading(encoding="windows-1252"))
     assert "a byte order mark says utf-8" in str(found.problems[0])
+    utf16 = tmp_path / "marked.csv"
+    utf16.write_bytes("text,label\nä,x\n".encode("utf-16"))
+    assert rows_of(utf16, Reading(encoding="utf16")) == [{"text": "ä", "label": "x"}]
     assert "'klingon' is not known" in str(inspect(path, Reading(encoding="klingon")).problems[0])
 
 

@@ -24,7 +24,7 @@ from core.training.checkpoint import (
     save_adapter,
 )
 from core.training.evaluate import Scores, Scoring, evaluate
-from core.training.model import build_model
+from core.training.model import RunModel, build_model
 from core.training.warm import WarmBackbone
 from tests.method_tools import shake
 from tests.task_lines import examples_of
@@ -106,9 +106,12 @@ class Shelf:
         model = build_model(config.method, self.backbone, outputs, init_seed=len(name))
         for part in model.parts.values():
             shake(part.method)
+        return self.save(name, config, model, *cards)
+
+    def save(self, name: str, config: RunConfig, model: RunModel, *tasks: TaskCard) -> AdapterRef:
         card = AdapterCard(
             config=config,
-            tasks=cards,
+            tasks=tasks or (ONE_TEXT,),
             num_virtual_tokens=config.method.prompt_length,
             weights_sha256=self.backbone.weights_sha256,
         )
@@ -149,20 +152,58 @@ def test_all_runs_of_a_backbone_answer_with_their_trace(
         assert sum(answer.probabilities.values()) == pytest.approx(1.0)
         assert answer.label == max(answer.probabilities, key=lambda k: answer.probabilities[k])
         assert answer.milliseconds > 0
-    places = {name: (a.prompt_before, a.prompt_after) for name, a in answers.items()}
-    assert places["prefix"] == (5, 0)
-    assert places["split"] == (2, 3)
-    assert places["long"] == (0, 9)
-    assert places["deep"] == places["probe"] == places["tuned"] == (0, 0)
+    pieces, end = {name: a.pieces for name, a in answers.items()}, len(TEXT.split()) + 1
+    assert pieces["prefix"] == [(1, 5)]
+    assert pieces["split"] == [(1, 2), (end, 3)]
+    assert pieces["long"] == [(end, 9)]
+    assert pieces["deep"] == pieces["probe"] == pieces["tuned"] == []
     dynamic = answers["dynamic"]
-    assert dynamic.cut_probabilities is not None
     assert dynamic.pool_weights is not None
-    assert len(dynamic.cut_probabilities) == 6
     assert sum(dynamic.pool_weights) == pytest.approx(1.0, abs=1e-4)
-    chosen = dynamic.cut_probabilities.index(max(dynamic.cut_probabilities))
-    assert (dynamic.prompt_before, dynamic.prompt_after) == (chosen, 5 - chosen)
-    assert answers["prefix"].cut_probabilities is None
+    (cut,) = dynamic.choices
+    assert (cut.axis, cut.names) == ("cut", ["0", "1", "2", "3", "4", "5"])
+    assert cut.chosen == cut.probabilities.index(max(cut.probabilities))
+    expected = [(1, cut.chosen), (end, 5 - cut.chosen)]
+    assert dynamic.pieces == [piece for piece in expected if piece[1]]
+    assert answers["prefix"].choices == []
     assert answers["prefix"].pool_weights is None
+
+
+@pytest.mark.parametrize("place", ["cut", "slot"])
+@pytest.mark.parametrize("text", [TEXT, "she was bad", "he and she are at work in the book"])
+def test_forcing_the_shown_choice_reproduces_the_answer(
+    predictor: Predictor, shelf: Shelf, place: str, text: str
+) -> None:
+    method = {"kind": "dynamic_prompt", "place": place, "length": "instance"}
+    ref = shelf.add(f"free {place} {text}", {**method, "num_virtual_tokens": 6})
+    free = load_adapter(ref.folder, shelf.backbone).part()
+    (shown,) = predictor.answer((text,), [ref])
+    chosen = {one.axis: one.names[one.chosen] for one in shown.choices}
+    assert set(chosen) == {place, "length"}
+    length = int(chosen["length"])
+    assert sum(piece.vectors for piece in shown.pieces) == length
+    if place == "slot":
+        words = len(text.split())
+        in_front = {"front": 0, "50 %": round(words / 2)}.get(chosen["slot"], words)
+        assert shown.pieces == [(1 + in_front, length)]
+    forced = {**method, "num_virtual_tokens": length, "position": "fixed", "length": "fixed"}
+    slots = {"front": "front", "50 %": 0.5, "border": "border", "end": "end"}
+    forced |= {"slot": slots[chosen["slot"]]} if place == "slot" else {}
+    forced |= {"cut": min(int(chosen["cut"]), length)} if place == "cut" else {}
+    config = shelf.config(forced)
+    model = build_model(config.method, shelf.backbone, {"shelf": len(LABELS)}, init_seed=0)
+    tensors = model.part().named_tensors()
+    with torch.no_grad():
+        for name, value in free.named_tensors().items():
+            if name in tensors:
+                tensors[name].copy_(value[:, :length] if name == "method.pool" else value)
+    (again,) = predictor.answer((text,), [shelf.save(f"forced {place} {text}", config, model)])
+    assert again.error == ""
+    assert again.pieces == shown.pieces
+    assert again.choices == []
+    assert list(again.probabilities.values()) == pytest.approx(
+        list(shown.probabilities.values()), abs=1e-6
+    )
 
 
 def test_invariant_17_a_reloaded_adapter_answers_as_alone_and_again(
@@ -296,8 +337,9 @@ def test_the_answer_to_an_example_equals_its_evaluation(
             scores.probabilities()[row], abs=1e-6
         )
         assert answer.label == card.labels[scores.predictions[row]]
-        if scores.answer_cut is not None:
-            assert answer.prompt_before == scores.answer_cut[row]
+        assert {one.axis: one.chosen for one in answer.choices} == {
+            axis: chosen.index[scores.answer_rows[row]] for axis, chosen in scores.chosen.items()
+        }
 
 
 def test_a_choice_is_answered_with_the_row_of_the_likelier_one(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app import actions
+from app.components.preview_card import preview_card
 from app.estimate import Load, StepTime, estimate, rough_seconds
 from app.preview import preview
 from core.backbones.facts import facts
@@ -83,6 +84,13 @@ def test_joint_training_is_one_run_a_seed_and_its_control_one_a_task() -> None:
     view = preview(wanted, None)
     assert view.num_runs == 2 * 2 * (1 + 2)
     assert view.grid == "(1 joint training + 2 controls) × 2 methods × 2 seeds"
+    prompt, _ = view.methods
+    alone = prompt.singly
+    assert alone is not None
+    # Jointly one prompt and two heads, alone one prompt and the head of one task.
+    vectors = prompt.parameters["prompt"]
+    assert prompt.jointly == (prompt.total, prompt.total) == (sum(alone) - vectors,) * 2
+    assert f"{prompt.total:,} jointly, {alone[0]:,}–{alone[1]:,} alone" in preview_card(view)
     # 100 updates of two tasks of equal size: 100 jointly, 50 for each alone.
     assert view.updates == (50, 100)
     assert [(found.task, found.most) for found in view.examples] == [

@@ -170,11 +170,12 @@ def test_a_joint_run_has_a_line_for_each_task_and_is_set_beside_its_control() ->
 
 
 def test_averages_are_said_with_their_reason() -> None:
-    official, paper = average_lines([COMPARED])
+    most = [replace(COMPARED, task=name) for name in ("boolq", "cb", "rte", "wic", "wsc")]
+    official, paper = average_lines(most)
     assert official.startswith("SuperGLUE average on test, prompt_tuning, full data: no number")
-    assert "boolq, copa, multirc, record, rte, wic and wsc are missing" in official
-    assert "boolq, multirc, wic and rte are missing" in paper
-    assert average_lines([replace(COMPARED, task="desk")]) == []
+    assert "copa, multirc and record are missing" in official
+    assert "multirc is missing" in paper
+    assert average_lines(most[:2]) == []
 
 
 def test_how_checkpoints_were_chosen_is_said_where_it_was_not_dev() -> None:

@@ -53,9 +53,24 @@ def test_every_problem_is_told_at_its_field() -> None:
         "training.batch_size",
         "colour",
     }
-    assert "unknown key" in found["colour"]
+    assert found["colour"].startswith("unknown key; known: name, question, tasks")
     assert "adap_ins_pos" in found["methods.0"]
     assert "got 0" in found["training.batch_size"]
+
+
+def test_an_unknown_key_names_the_nearest_one_of_its_part() -> None:
+    found = problems(
+        {
+            **SMALL,
+            "methods": [{"kind": "adap_ins_pos", "learning_rates": {"promt": 0.1}}],
+            "regimes": [{"kind": "few_shot", "counts": "per_label"}],
+            "training": {"batchsize": 3, "lr": 1},
+        }
+    )
+    assert found["methods.0.learning_rates.promt"] == "unknown key; did you mean prompt?"
+    assert found["regimes.0.counts"] == "unknown key; did you mean count?"
+    assert found["training.batchsize"] == "unknown key; did you mean batch_size?"
+    assert found["training.lr"].startswith("unknown key; known: max_updates, epochs, batch_size")
 
 
 def test_no_methods_is_one_clear_problem() -> None:

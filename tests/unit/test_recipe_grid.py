@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import get_args
 
 import pytest
 
 from core.errors import RecipeErrors
+from core.methods import Axis
 from core.recipe import Recipe, RunConfig
-from core.recipe_checks import MAX_RUNS
+from core.recipe_checks import MAX_RUNS, WHAT_IS_FIXED
 from core.recipe_files import parse_recipe, parse_recipe_text
 from core.regimes.multi_task import Config as MultiTask
 
@@ -138,6 +140,47 @@ def test_a_task_has_its_own_only_of_what_is_trained(
     ((field, message),) = problems(methods=[method], regimes=regimes)
     assert field == "regimes.0.own"
     assert refused in message
+
+
+def test_what_is_not_trained_has_words_for_every_axis() -> None:
+    assert set(WHAT_IS_FIXED) == set(get_args(Axis))
+    ((field, message),) = problems(
+        methods=["adap_ins_pos"], regimes=[{"kind": "multi_task", "own": ["length"]}]
+    )
+    assert field == "regimes.0.own"
+    assert "trains no length" in message
+
+
+@pytest.mark.parametrize("selection", ["exact", "sampled"])
+@pytest.mark.parametrize("task", ["copa", "record"])
+def test_a_summed_selection_is_refused_where_choices_are_scored(task: str, selection: str) -> None:
+    methods = ["prompt_tuning", {"kind": "adap_ins_pos", "selection": selection}]
+    ((field, message),) = problems(tasks=["cb", task], methods=methods)
+    assert field == "methods.1.selection"
+    assert f"of {task} are scored together" in message
+    assert "st_gumbel" in message
+    assert parse_recipe({**THREE, "methods": methods})
+    own = [{"name": task, "folder": "x", "text_fields": ["text"]}]
+    assert parse_recipe({**THREE, "tasks": own, "methods": methods})
+
+
+def test_a_task_is_not_trained_jointly_with_the_one_it_is_cut_from() -> None:
+    pair = ["boolq-devsplit", "cb", "boolq"]
+    ((field, message),) = problems(tasks=pair, regimes=["full_data", "multi_task"])
+    assert field == "tasks.2"
+    assert "boolq-devsplit is cut from the file that boolq reports on" in message
+    assert parse_recipe({**THREE, "tasks": pair})
+    assert parse_recipe({**THREE, "tasks": pair[:2], "regimes": ["multi_task"]})
+
+
+@pytest.mark.parametrize("role", [{}, {"role": "single", "control": False}])
+def test_patience_goes_with_no_control(role: dict[str, object]) -> None:
+    early: dict[str, object] = {"training": {"patience": 2}}
+    ((field, message),) = problems(regimes=[{"kind": "multi_task", **role}], **early)
+    assert field == "training.patience"
+    assert "control: false" in message
+    for regime in ("full_data", {"kind": "multi_task", "control": False}):
+        assert parse_recipe({**THREE, "regimes": [regime], **early})
 
 
 def test_few_shot_alone_crosses_five_data_with_two_init_seeds_by_default() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
+from typing import Literal, get_args
 
 import pytest
 from pydantic import ValidationError
 
 from core.data.tasks import candidates
 from core.errors import DataError
+from core.methods import Axis
 from core.regimes import REGIMES, Candidates, Draw, RegimeConfig
 from core.regimes.few_shot import Config as FewShot
 from core.regimes.full_data import Config as FullData
@@ -192,13 +195,20 @@ def test_labels_say_everything(regime: RegimeConfig, label: str) -> None:
 
 
 def test_the_longest_label_fits_its_column() -> None:
-    own = ("vectors", "position", "representation")
+    most, own = 10_000_000, get_args(Axis)
+    roles: tuple[Literal["joint", "single"], ...] = ("joint", "single")
     longest = [
-        MultiTask(sampling="proportional", own=own, max_train=10_000_000),
-        MultiTask(sampling="proportional", max_train=10_000_000, role="single"),
+        *(
+            MultiTask(sampling="proportional", own=axes, max_train=most, role=role)
+            for count in range(len(own) + 1)
+            for axes in itertools.combinations(own, count)
+            for role in roles
+        ),
         FewShot(k=10_000, dev="same_size"),
     ]
     assert max(len(regime.label) for regime in longest) <= 80
+    joint = [regime.label for regime in longest if regime.is_joint]
+    assert len(set(joint)) == len(joint) == 2 ** len(own)
 
 
 def test_own_axes_are_a_set_in_one_order() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.statistics.export import CSV_HEAD, to_csv, to_latex, to_markdown
+from core.statistics.export import CSV_HEAD, caption, remarks, to_csv, to_latex, to_markdown
 from core.statistics.intervals import band, mean_std, t_interval
 from core.statistics.paired import holm, paired_difference, sign_flip_p, what_n_can_show
 from core.statistics.proportion import wilson
@@ -155,7 +155,7 @@ def test_cells_average_seeds_and_rank_the_two_best() -> None:
     assert table.rows[0].cells[column].summary.mean == pytest.approx(0.8)
     assert table.rows[0].cells[column].values == {(0, 0): 0.7, (0, 1): 0.8, (0, 2): 0.9}
     assert table.majority[column] == 0.4
-    assert table.rows[0].num_trainable == 100
+    assert table.rows[0].num_trainable == (100,)
 
 
 def test_a_single_seed_is_neither_best_nor_second() -> None:
@@ -170,7 +170,7 @@ def test_a_single_seed_is_neither_best_nor_second() -> None:
     assert {row.cells[column].rank for row in alone.rows} == {0}
 
 
-def test_flagged_runs_stay_in_the_mean_and_are_counted_as_failures() -> None:
+def test_flagged_runs_stay_in_the_mean_and_are_counted_apart_from_failed_ones() -> None:
     runs = [
         Run(value=0.9),
         Run(value=0.5, init_seed=1, flags=("collapsed", "at chance")),
@@ -184,7 +184,12 @@ def test_flagged_runs_stay_in_the_mean_and_are_counted_as_failures() -> None:
     (cell,) = row.cells.values()
     assert cell.summary.n == 3
     assert cell.summary.mean == pytest.approx(2.3 / 3)
-    assert (cell.failures, cell.ended, cell.waiting) == (2, 4, 1)
+    assert (cell.failed, cell.flagged, cell.ended, cell.waiting) == (1, 1, 4, 1)
+    assert remarks(cell) == ["1 not ended", "failed 1/4", "flagged 1/4"]
+    said = caption(build_table(runs))
+    assert "Failed: ended with an error" in said
+    assert "Flagged: succeeded, but looks unfitted, at chance or collapsed" in said
+    assert "lagged" not in caption(build_table(runs[:1]))
     assert cell.flags == {"collapsed": 1, "at chance": 1, "still rising": 1}
     assert len(cell.run_ids) == 6
 
@@ -193,7 +198,7 @@ def test_a_seed_that_was_run_twice_counts_once() -> None:
     runs = [Run(value=None, state="failed"), Run(value=0.8), Run(value=None, state="queued")]
     (row,) = build_table(runs).rows
     (cell,) = row.cells.values()
-    assert (cell.summary.n, cell.ended, cell.failures) == (1, 1, 0)
+    assert (cell.summary.n, cell.ended, cell.failed) == (1, 1, 0)
 
 
 def test_equal_labels_with_other_settings_get_rows_of_their_own() -> None:
@@ -255,9 +260,19 @@ def test_markdown_marks_the_best_and_escapes_names() -> None:
     lines = to_markdown(build_table(runs)).splitlines()
     assert lines[0] == r"| method | desk, full\_data |"
     assert lines[2] == r"| a\|b | **80.0 ± 14.1** |"
-    assert lines[3] == r"| \<i\> | *50.0 ± 0.0* (failed 1/2) |"
+    assert lines[3] == r"| \<i\> | *50.0 ± 0.0* (flagged 1/2) |"
     assert lines[4] == "| single | 99.0 (n = 1) |"
     assert lines[5] == "| majority class | 40.0 |"
+
+
+def test_a_cell_without_a_number_says_why() -> None:
+    runs = [
+        Run("a", None, state="running"),
+        Run("b", None, state="failed"),
+        Run("c", None, state="cancelled"),
+    ]
+    lines = to_markdown(build_table(runs)).splitlines()[2:5]
+    assert lines == ["| a | – (1 not ended) |", "| b | – (failed 1/1) |", "| c | – |"]
 
 
 def test_latex_escapes_and_underlines_the_second() -> None:

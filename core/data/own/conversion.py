@@ -319,7 +319,8 @@ def _converted(
     if set(rows.counts()) == {"train"}:
         before_cut()
         cut_rows(rows, folder, problems)
-        notes = (*notes, "test is cut from the file: a fifth, by group, stratified by label")
+        by_group = "by group, " if mapping.group else ""
+        notes = (*notes, f"test is cut from the file: a fifth, {by_group}stratified by label")
     return Report(
         labels=tuple(sorted(rows.labels)),
         counts=rows.counts(),

@@ -17,7 +17,7 @@ from core.data.own.rows import KeptRows, Missing, counted
 from core.data.splits import cut_test
 
 TRAIN, DEV, TEST = range(3)
-SHOWN_CHARACTERS = 60
+PAIRS = ((TRAIN, TEST), (TRAIN, DEV), (DEV, TEST))
 CUT = "own"
 
 
@@ -121,7 +121,8 @@ def warnings_of(
             f"no value in column '{mapping.group}' on {counted(rows.ungrouped, 'row', 'rows')}; "
             "each such row is a group of its own"
         )
-    return (*found, *_Repeats(rows, names).warnings())
+    repeats = _Repeats(rows, names)
+    return (*found, *repeats.warnings(), *(repeats.divided_groups() if mapping.group else ()))
 
 
 def _similar_labels(rows: KeptRows) -> list[str]:
@@ -147,11 +148,12 @@ def _absent_labels(rows: KeptRows) -> list[str]:
 
 
 class _Repeats:
-    """Equal texts within a split, across splits, and with different labels."""
+    """Equal texts within a split, across splits, and with different labels; divided groups."""
 
     def __init__(self, rows: KeptRows, names: Mapping[str, str]) -> None:
         self._names = names
         self._texts = np.frombuffer(rows.texts, dtype=np.int64)
+        self._groups = np.frombuffer(rows.groups, dtype=np.int64)
         self._splits = np.frombuffer(rows.splits, dtype=np.int8)
         self._labels = np.frombuffer(rows.label_numbers, dtype=np.dtype("l"))
         self._lines = rows.lines
@@ -161,10 +163,12 @@ class _Repeats:
         return [
             *self._repeated(),
             *self._contradicting(),
-            *self._overlapping(TRAIN, TEST),
-            *self._overlapping(TRAIN, DEV),
-            *self._overlapping(DEV, TEST),
+            *(told for one, other in PAIRS for told in self._overlapping(one, other)),
         ]
+
+    def divided_groups(self) -> list[str]:
+        """Count groups that stand in two splits, with an example; a cut by group makes none."""
+        return [told for one, other in PAIRS for told in self._divided(one, other)]
 
     def _place(self, index: int) -> str:
         split = SPLITS[self._splits[index]]
@@ -211,12 +215,33 @@ class _Repeats:
         shared = np.isin(self._texts[right], self._texts[left])
         if not shared.any():
             return []
-        example = int(right[np.flatnonzero(shared)[0]])
-        twin = int(left[np.flatnonzero(self._texts[left] == self._texts[example])[0]])
         return [
             f"{int(shared.sum()):,} of {counted(len(right), 'text', 'texts')} of {SPLITS[other]} "
-            f"also in {SPLITS[one]} {self._example(example, twin)}"
+            f"also in {SPLITS[one]} {self._twins(self._texts, left, right[shared])}"
         ]
+
+    def _divided(self, one: int, other: int) -> list[str]:
+        # A row without a group is its own: of its text is told already.
+        is_named = self._groups != self._texts
+        left, right = (members[is_named[members]] for members in (self._of(one), self._of(other)))
+        shared = np.isin(self._groups[right], self._groups[left])
+        if not shared.any():
+            return []
+        count = len(np.unique(self._groups[right[shared]]))
+        groups = counted(len(np.unique(self._groups[right])), "group", "groups")
+        return [
+            f"{count:,} of {groups} of {SPLITS[other]} also in {SPLITS[one]} "
+            f"{self._twins(self._groups, left, right[shared])}"
+        ]
+
+    def _twins(
+        self, keys: NDArray[np.int64], left: NDArray[np.intp], right: NDArray[np.intp]
+    ) -> str:
+        """Name the first row of one split, and the first of another split that equals it."""
+        example = right[0]
+        return self._example(
+            int(example), int(left[np.flatnonzero(keys[left] == keys[example])[0]])
+        )
 
     def _of(self, split: int) -> NDArray[np.intp]:
         return np.flatnonzero(self._splits == split)

@@ -7,7 +7,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ADDING = ".adding-"
@@ -53,8 +53,11 @@ def publish(folder: Path, target: Path) -> bool:
     return True
 
 
-def delete(folder: Path, library: Path) -> None:
-    """Take a folder out of sight in one step, then delete it, and its parent when left empty.
+def hide(folder: Path, library: Path) -> Path:
+    """Take a folder out of sight in one step, and its parent when left empty.
+
+    Returns:
+        Where its files lie until ``erase``; what is forgotten there goes with a later addition.
 
     Raises:
         OSError: If the disk refuses.
@@ -62,9 +65,21 @@ def delete(folder: Path, library: Path) -> None:
     hidden = library / f"{DELETED}{uuid.uuid4().hex}"
     folder.rename(hidden)
     _sync(folder.parent)
-    shutil.rmtree(hidden)
-    if not any(folder.parent.iterdir()):
+    # A parent with other versions stays, also one that another process just added.
+    with suppress(OSError):
         folder.parent.rmdir()
+    return hidden
+
+
+def erase(hidden: Path) -> None:
+    """Delete a hidden folder.
+
+    Raises:
+        OSError: If the disk refuses.
+    """
+    # Somebody who adds a file may be clearing what was left behind, this folder too.
+    with suppress(FileNotFoundError):
+        shutil.rmtree(hidden)
 
 
 def named_folders(folder: Path) -> list[Path]:

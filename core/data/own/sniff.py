@@ -132,7 +132,7 @@ def _refuse_known(head: bytes, problems: Problems) -> None:
 
 def _encoding(head: bytes, reading: Reading, problems: Problems) -> tuple[str, int, str]:
     """Return encoding, length of the mark and a note."""
-    wanted = reading.encoding.lower()
+    wanted = _known_name(reading.encoding)
     if wanted and wanted not in ENCODINGS:
         problems.refuse(
             f"the encoding '{reading.encoding[:40]}' is not known.",
@@ -154,6 +154,20 @@ def _encoding(head: bytes, reading: Reading, problems: Problems) -> tuple[str, i
             "there is no byte order mark.", hint="Choose utf-16-le or utf-16-be as encoding."
         )
     return wanted or "utf-8", 0, ""
+
+
+def _known_name(encoding: str) -> str:
+    """Return our name of an encoding that is named in any usual way; else the name as it is."""
+    name = encoding.strip().lower()
+    if name in ENCODINGS or not name:
+        return name
+    try:
+        codec = codecs.lookup(name).name
+    except (LookupError, ValueError):
+        return name
+    # A mark is found and skipped anyway.
+    codec = codec.removesuffix("-sig")
+    return next((known for known in ENCODINGS if codecs.lookup(known).name == codec), name)
 
 
 def _refuse_binary(head: bytes, encoding: str, problems: Problems) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -23,6 +24,7 @@ Scope = Literal["fixed", "task", "instance"]
 Slot = Literal["front", "border", "end"] | Annotated[float, Field(gt=0, lt=1)]
 Axes = tuple[Scope, Scope, Scope]
 MOST_CANDIDATES = 128
+LONGEST_SLOTS = 32
 
 PAPER_NAMES: Mapping[Axes, str] = {
     ("task", "fixed", "fixed"): "adap_pos",
@@ -34,6 +36,11 @@ PAPER_NAMES: Mapping[Axes, str] = {
     ("fixed", "instance", "fixed"): "adap_ins_len",
 }
 """The paper's names by the scopes of position, length and representation."""
+
+
+def slot_name(slot: Slot) -> str:
+    """Name a place for people: its word, or the share of the text in front of it."""
+    return slot if isinstance(slot, str) else f"{100 * slot:g} %"
 
 
 class Temperature(Part):
@@ -167,6 +174,19 @@ class Config(SoftPromptConfig):
         return self
 
     @property
+    @override
+    def choice_names(self) -> Mapping[str, tuple[str, ...]]:
+        lengths = tuple(str(count) for count in range(self.num_virtual_tokens + 1))
+        found: dict[str, tuple[str, ...]] = {}
+        if self.position != "fixed" and self.place == "slot":
+            found["slot"] = tuple(map(slot_name, self.slots))
+        elif self.position != "fixed":
+            found["cut"] = lengths
+        if self.length != "fixed":
+            found["length"] = lengths[self.shortest :]
+        return found
+
+    @property
     def num_places(self) -> int:
         """Places that a selector chooses among, a count."""
         return len(self.slots) if self.place == "slot" else self.num_virtual_tokens + 1
@@ -180,6 +200,12 @@ class Config(SoftPromptConfig):
     @override
     def sums_choices(self) -> bool:
         return self.selection != "st_gumbel"
+
+    @property
+    @override
+    def needs_segments(self) -> bool:
+        used = (self.slot,) if self.position == "fixed" else self.slots
+        return self.place == "slot" and "border" in used
 
     @property
     def num_candidates(self) -> int:
@@ -199,12 +225,21 @@ class Config(SoftPromptConfig):
             parts = [f"{axis} {scope}" for axis, scope in named if scope != "fixed"] or ["fixed"]
         if self.place == "slot":
             parts.append(
-                f"{len(self.slots)} slots" if self.position != "fixed" else f"slot {self.slot}"
+                f"slot {slot_name(self.slot)}" if self.position == "fixed" else self._slots
             )
         if self.selection != "st_gumbel":
             count = f" {self.samples}" if self.selection == "sampled" else ""
             parts.append(f"{self.selection}{count}")
         return f"{name} ({', '.join(parts)})" if parts else name
+
+    @property
+    def _slots(self) -> str:
+        """All slots, or where they are many their number and a digest of them."""
+        named = f"slots {', '.join(map(slot_name, self.slots))}"
+        if len(named) <= LONGEST_SLOTS:
+            return named
+        digest = hashlib.sha256(repr(self.slots).encode()).hexdigest()[:8]
+        return f"{len(self.slots)} slots {digest}"
 
     @property
     @override
@@ -256,13 +291,21 @@ class Config(SoftPromptConfig):
 
     @override
     def num_trainable(self, facts: BackboneFacts, num_outputs: int) -> dict[ParameterGroup, int]:
-        hidden = facts.hidden
         pool = self.pool_size if self.representation == "instance" else 1
-        selector = (hidden + 1) * pool if self.representation == "instance" else 0
-        for scope, choices in ((self.position, self.num_places), (self.length, self.num_lengths)):
-            selector += {"fixed": 0, "task": choices, "instance": (hidden + 1) * choices}[scope]
-        counts: dict[ParameterGroup, int] = {"prompt": pool * self.num_virtual_tokens * hidden}
-        if selector:
+        counts: dict[ParameterGroup, int] = {
+            "prompt": pool * self.num_virtual_tokens * facts.hidden
+        }
+        if selector := sum(self.selector_sizes(facts).values()):
             counts["selector"] = selector
         counts["head"] = head_parameters(facts, num_outputs)
         return counts
+
+    @override
+    def selector_sizes(self, facts: BackboneFacts) -> dict[Axis, int]:
+        chosen: tuple[tuple[Axis, str, int], ...] = (
+            ("position", self.position, self.num_places),
+            ("length", self.length, self.num_lengths),
+            ("representation", self.representation, self.pool_size),
+        )
+        one = {"fixed": 0, "task": 1, "instance": facts.hidden + 1}
+        return {axis: one[scope] * choices for axis, scope, choices in chosen}

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from core.backbones.embed import masked_mean
+from core.backbones.facts import require_segments
 from core.backbones.load import Backbone
 from core.methods._config import Axis, ParameterGroup
 from core.methods._layout import insert, slot_places, surround
@@ -125,7 +126,12 @@ class DynamicPrompt(PromptMethod):
         if length is not None:
             active = length.index + config.shortest
             prompt = self._shorten(prompt, length)
-            choice = replace(choice, length=active, length_probabilities=length.probabilities)
+            choice = replace(
+                choice,
+                length=active,
+                length_probabilities=length.probabilities,
+                shortest=config.shortest,
+            )
         share = None if position is None else position.share
         if config.place == "slot":
             if position is None:
@@ -188,5 +194,10 @@ class DynamicPrompt(PromptMethod):
 
 
 def build(config: Config, backbone: Backbone, generator: torch.Generator) -> DynamicPrompt:
-    """Build the method with freshly drawn vectors and a selector at zero."""
+    """Build the method with freshly drawn vectors and a selector at zero.
+
+    Raises:
+        ConfigError: If it needs the border of two texts and the backbone's tokens do not show it.
+    """
+    require_segments(backbone.facts, config)
     return DynamicPrompt(config, backbone, generator)

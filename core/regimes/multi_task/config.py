@@ -60,7 +60,8 @@ class Config(RegimeConfig):
     @property
     @override
     def label(self) -> str:
-        own = f", own {'+'.join(self.own)}" if self.own else ""
+        axes = "everything" if len(self.own) == len(AXES) else "+".join(self.own)
+        own = f", own {axes}" if self.own and self.is_joint else ""
         cut = f", ≤ {self.max_train}" if self.max_train else ""
         name = "multi_task" if self.role == "joint" else "single-task control"
         return f"{name} ({self.sampling}{own}{cut})"

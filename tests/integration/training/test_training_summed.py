@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from core.recipe import RunConfig
@@ -23,6 +25,42 @@ def test_summed_selections_train_together_as_alone(
 ) -> None:
     methods = (EXACT, SAMPLED, {**SLOTS, "length": "task"}, "lora", "smop")
     assert_same_as_alone([configure(method) for method in methods], tmp_path, warm)
+
+
+@pytest.mark.parametrize(
+    ("method", "axes"),
+    [
+        ({**SLOTS, "length": "instance"}, {"slot": 4, "length": 2}),
+        ({**EXACT, "position": "fixed", "length": "task", "shortest": 0}, {"length": 3}),
+        ({**SLOTS, "position": "fixed"}, {}),
+    ],
+)
+def test_slots_and_lengths_are_counted_and_told(
+    configure: Make,
+    tmp_path: Path,
+    warm: WarmBackbones,
+    method: dict[str, object],
+    axes: dict[str, int],
+) -> None:
+    config = configure(method)
+    recorder = train([config], tmp_path, warm)
+    rows = pq.read_table(succeeded(recorder).files["predictions"]).to_pylist()
+    names = config.method.choice_names
+    assert {axis: len(known) for axis, known in names.items()} == axes
+    assert {name for _, name in recorder.histograms} == set(axes)
+    dev = [row for row in rows if row["split"] == "dev"]
+    for axis in ("cut", "slot", "length"):
+        told = {str(row[axis]) for row in rows}
+        assert told <= set(names[axis]) if axis in axes else told == {"None"}
+    for axis, size in axes.items():
+        (counts,) = [recorder.histograms["r0", axis][6]]
+        assert (len(counts), sum(counts)) == (size, len(dev))
+    scalars = recorder.scalars_at["r0"][3]
+    known = {"slot": "selector/entropy", "length": "selector/length_entropy"}
+    for axis, scalar in known.items():
+        assert (scalar in scalars) == (axis in axes)
+        if axis in axes:
+            assert 0 < scalars[scalar] <= np.log(axes[axis]) + 1e-6
 
 
 @pytest.mark.parametrize(("method", "passes"), [(SLOTS, 1), (EXACT, 4), (SAMPLED, 3)])
