@@ -17,6 +17,7 @@ from pydantic import Field
 from app.data_views import Lengths, measure, sample_places, shorten
 from app.quarantine import Incoming, Quarantine, Upload
 from core.data import library
+from core.data.dataset_card import spec_of_mapping
 from core.data.library import Added
 from core.data.own.limited import convert_files, inspect_file
 from core.data.own.model import (
@@ -310,7 +311,7 @@ def _dev_of(train: Path, choices: Choices, report: Report) -> int:
     if count > MOST_CUT:
         return round(dev_share(count) * count)
     name = choices.name
-    return size_of_dev(library.spec_of_mapping(name, name, report.labels, choices.mapping()), train)
+    return size_of_dev(spec_of_mapping(name, name, report.labels, choices.mapping()), train)
 
 
 def _rows_at(path: Path, places: set[int]) -> Iterator[dict[str, Any]]:

@@ -13,8 +13,9 @@ from typing import Any
 from app.data_list import VersionRow, file_names, version_rows
 from app.data_views import label_of, shorten
 from core.data import library
+from core.data.dataset_card import DatasetCard, spec_of_card
 from core.data.examples import Example, TaskData
-from core.data.library import DatasetCard, StoredDataset
+from core.data.library import StoredDataset
 from core.data.places import diagnostic_file, locate
 from core.data.readers import iterate_rows, raw_label
 from core.data.render import render
@@ -162,7 +163,7 @@ def detail(store: Store, settings: Settings, choice: TaskChoice) -> Detail:
         used = runs_by_data(session)
     stored = _stored(settings, choice)
     card = stored[0].card if stored else None
-    spec = library.spec_of_card(card) if card else TASKS[choice.name]
+    spec = spec_of_card(card) if card else TASKS[choice.name]
     data, problem = _read(settings, choice)
     folder = _folder(settings, choice)
     related = library.list_datasets(settings.data_folders) if card else []

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from core.data.dataset_card import DatasetCard
 from core.data.own import shelf
 from core.data.own.limited import convert_files
 from core.data.own.model import (
@@ -27,63 +28,16 @@ from core.data.own.model import (
     Sources,
 )
 from core.errors import ConfigError, DataError
-from core.tasks import TASKS, TaskSpec
+from core.tasks import TASKS
 
 CARD = "card.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,79}")
 VERSION_DIGITS = 16
 FEWEST_DIGITS = 4
-Labels = tuple[str, ...]
 VERSION = re.compile(rf"[0-9a-f]{{{VERSION_DIGITS}}}")
 LATEST = "latest"
 
 _log = logging.getLogger(__name__)
-
-
-class DatasetCard(BaseModel):
-    """What an added data set is; stands as ``card.json`` beside its files.
-
-    Attributes:
-        name: Name in recipes and folders.
-        version: First 16 hexadecimal digits of ``digest``.
-        title: Name for people.
-        created: When it was added, with time zone.
-        sources: Split to the name of the file that it came from.
-        mapping: Which column was what.
-        text_fields: Names of the texts in the files: ``text``, or ``text1`` and ``text2``.
-        inputs: Original names of the text columns, in the same order.
-        has_group: True when the files have a field ``group``.
-        labels: Classes in index order.
-        counts: Split (``train``, ``dev``, ``test``) to its number of rows.
-        label_counts: Split to label to number of rows.
-        formats: Split to the format of its file.
-        encodings: Split to the encoding of its file.
-        dropped: Rows left out because a text or the label was missing, a count.
-        warnings: What a reader of results should know.
-        notes: How the files were read and split.
-        digest: Sha256 of the content.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    name: str
-    version: str
-    title: str
-    created: datetime
-    sources: Mapping[str, str]
-    mapping: ColumnMapping
-    text_fields: tuple[str, ...]
-    inputs: tuple[str, ...]
-    has_group: bool
-    labels: tuple[str, ...]
-    counts: Mapping[str, int]
-    label_counts: Mapping[str, Mapping[str, int]]
-    formats: Mapping[str, str] = {}
-    encodings: Mapping[str, str] = {}
-    dropped: int = 0
-    warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -212,7 +166,7 @@ def _card(
 
 
 def _content_digest(
-    files: Mapping[str, str], labels: Labels, inputs: Labels, has_group: bool
+    files: Mapping[str, str], labels: Sequence[str], inputs: Sequence[str], has_group: bool
 ) -> str:
     content = {"files": files, "labels": labels, "inputs": inputs, "group": has_group}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -316,25 +270,6 @@ def _what_there_is(name: str, folders: Sequence[Path]) -> str:
     if names:
         return f"There are: {', '.join(names[:20])}."
     return "Add one with `studio data add` or on the Data page."
-
-
-def spec_of_card(card: DatasetCard) -> TaskSpec:
-    """Make the task of an added data set."""
-    return spec_of_mapping(card.name, card.title, card.labels, card.mapping)
-
-
-def spec_of_mapping(name: str, title: str, labels: Labels, mapping: ColumnMapping) -> TaskSpec:
-    """Make the task of files that are read as a mapping says."""
-    return TaskSpec(
-        name=name,
-        title=title,
-        labels=labels,
-        text_fields=mapping.text_fields,
-        columns=mapping.texts,
-        group_field="group" if mapping.group else "",
-        metrics=("accuracy", "macro_f1"),
-        suite="own",
-    )
 
 
 def full_version(name: str, version: str, library: Path) -> str:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from core.data.dataset_card import DatasetCard, spec_of_card
 from core.data.examples import Example, ExtraSet, TaskData
-from core.data.library import DatasetCard, find_dataset, spec_of_card, version_of_files
+from core.data.library import find_dataset, version_of_files
 from core.data.places import TaskFiles, find_files, locate, required_file
 from core.data.readers import UNKNOWN, file_digest, iterate_rows, labels_of, read_rows, to_examples
 from core.data.splits import NUM_FOLDS, cut_dev, cut_fold, find_families

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from core.data.dataset_card import spec_of_card
 from core.data.library import (
     add_dataset,
     check_name,
     find_dataset,
     list_datasets,
     remove_dataset,
-    spec_of_card,
 )
 from core.data.own.model import ColumnMapping, FileProblems
 from core.data.tasks import read_task
