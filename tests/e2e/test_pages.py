@@ -84,7 +84,7 @@ def test_a_pasted_recipe_fills_the_form_or_tells_its_problems(site: Site, page: 
     page.goto(f"{site.address}/new")
     page.get_by_role("tab", name="Recipe as YAML").click()
     text = page.get_by_label("Recipe", exact=True)
-    text.fill("name: pasted\ntasks: [desk]\nmethods: [adap_pos]\nspeed: 3\n")
+    text.fill("name: pasted\ntasks: [desk]\nmethods: [adap_pos]\nbudget: 3\n")
     page.get_by_role("button", name="Load into the form").click()
     expect(page.get_by_text("unknown key; known: name, question")).to_be_visible()
     text.fill("name: pasted\ntasks: [desk]\nmethods: [adap_pos]\nseeds: {init: [0, 1, 2]}\n")
