@@ -28,7 +28,8 @@ def marginal_loss(
     log_prior = candidates.log_prior
     table = log_likelihood.reshape(log_prior.shape[1], log_prior.shape[0]).T
     loss = exact_loss if candidates.is_exact else sampled_loss
-    return loss(log_prior, table) - candidates.bonus
+    # The bonus has a gradient and no value, so that a loss can be set beside that of other methods.
+    return loss(log_prior, table) - candidates.bonus + candidates.bonus.detach()
 
 
 def exact_loss(

@@ -91,7 +91,8 @@ class Candidates:
     Attributes:
         log_prior: Log-probability of each row's candidates by the selector.
         is_exact: True when they are all choices there are, False when they were drawn.
-        bonus: What is taken off the loss of each row, in nats: keeps the selector undecided.
+        bonus: What is taken off each row's loss in its gradient, in nats: keeps the selector
+            undecided.
     """
 
     log_prior: Float[Tensor, "batch candidates"]

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.methods._marginal import exact_loss, sampled_loss
+from core.methods._marginal import exact_loss, marginal_loss, sampled_loss
+from core.methods._module import Candidates
 
 CHOICES = 3
 
@@ -82,3 +83,18 @@ def test_more_samples_come_closer_to_the_marginal_likelihood() -> None:
 def test_one_sample_is_refused() -> None:
     with pytest.raises(ValueError, match="at least two"):
         sampled_loss(torch.zeros(2, 1), torch.zeros(2, 1))
+
+
+def test_the_bonus_moves_the_gradient_and_not_the_value() -> None:
+    scores, likelihood = problem(5)
+    log_prior = torch.log_softmax(scores, dim=1)
+    entropy = -(log_prior.exp() * log_prior).sum(dim=1)
+    values, gradients = [], []
+    for weight in (0.0, 0.5):
+        candidates = Candidates(log_prior, True, weight * entropy)
+        loss = marginal_loss(likelihood.T.reshape(-1), candidates).sum()
+        values.append(float(loss.detach()))
+        gradients.append(torch.autograd.grad(loss, scores, retain_graph=True)[0])
+    assert values[0] == values[1]
+    (expected,) = torch.autograd.grad(-0.5 * entropy.sum(), scores)
+    torch.testing.assert_close(gradients[1] - gradients[0], expected)
