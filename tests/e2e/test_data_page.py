@@ -53,9 +53,9 @@ def page(page: Page, site: Site) -> Iterator[Page]:
 
 
 def test_the_list_shows_what_is_here_and_what_is_missing(site: Site, page: Page) -> None:
-    page.get_by_role("link", name="Data", exact=True).click()
+    page.locator("#studio-topbar").get_by_role("link", name="Data", exact=True).click()
     desk = page.get_by_role("row", name=re.compile("Desk"))
-    expect(desk).to_contain_text("train 900")
+    expect(desk).to_contain_text("train 1,000")
     expect(page.get_by_role("row", name=re.compile("ReCoRD"))).to_contain_text("absent")
     desk.get_by_role("link").click()
     expect(page.get_by_role("heading", name="Desk (bundled)")).to_be_visible()
