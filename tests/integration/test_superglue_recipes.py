@@ -18,7 +18,7 @@ from core.recipe_files import load_recipe
 from core.settings import Settings
 from core.tasks import TASKS
 from core.training.group import WarmBackbones
-from tests.real_data import REAL_DATA
+from tests.real_data import need_real_data
 from tests.training_tools import succeeded, train
 
 UPDATES = 2
@@ -39,9 +39,7 @@ def warm() -> WarmBackbones:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    if not REAL_DATA.is_dir():
-        pytest.skip(f"no {REAL_DATA}: recipes are not trained on real files")
-    return Settings(home=tmp_path, data_dir=str(REAL_DATA), offline=True)
+    return Settings(home=tmp_path, data_dir=str(need_real_data("recipes are")), offline=True)
 
 
 def shortened(name: str, tasks: tuple[str, ...] = (), **training: object) -> Recipe:

@@ -16,7 +16,7 @@ from core.errors import DataError
 from core.metrics import METRICS
 from core.recipe_parts import TaskChoice
 from core.tasks import TASKS
-from tests.real_data import REAL_DATA, real_task
+from tests.real_data import real_task
 from tests.suite_files import (
     CB_LABELS,
     RTE_LABELS,
@@ -266,10 +266,7 @@ def test_every_example_of_the_real_files_is_read(name: str) -> None:
 
 @pytest.mark.parametrize("template", TASKS["wsc"].template_names)
 def test_all_spans_of_the_real_wsc_are_found(template: str) -> None:
-    folder = REAL_DATA / "superglue" / "WSC"
-    if not folder.is_dir():
-        pytest.skip(f"no {folder}: WSC is not tested on real files")
-    data = read_task(TaskChoice(name="wsc", folder=str(folder), template=template))
+    data = real_task("wsc", template=template)
     if template == "marked":
         marks = [example.rows[0][0] for example in (*data.train, *data.dev, *data.test)]
         assert all(text.count("#") == 2 and text.count("*") == 2 for text in marks)
