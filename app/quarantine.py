@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from core.durable import whole_file
 from core.errors import DataError, InputError, NotFound
 
 MOST_BYTES = 50_000_000
@@ -212,12 +213,8 @@ def _own_name(file_name: str) -> str:
 
 def _write_note(folder: Path, note: Mapping[str, Any]) -> None:
     """Replace a note whole, however many write it at once."""
-    fresh = folder / f".{NOTE}-{secrets.token_hex(ID_BYTES)}"
-    try:
+    with whole_file(folder / NOTE) as fresh:
         fresh.write_text(json.dumps(note), encoding="utf-8")
-        os.replace(fresh, folder / NOTE)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _throw_away(folder: Path) -> None:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from core.durable import whole_folder
 from core.errors import DataError
 from core.tasks import TASKS, TaskSpec
 
@@ -170,19 +168,12 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> None:
         raise DataError(
             f"{folder} exists already and is not overwritten.", hint="Name a new folder."
         )
-    part = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.part"
     try:
-        part.mkdir(parents=True)
-        for name, content in files.items():
-            with (part / name).open("w", encoding="utf-8", newline="\n") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-        part.rename(folder)
+        with whole_folder(folder) as part:
+            for name, content in files.items():
+                (part / name).write_text(content, encoding="utf-8", newline="\n")
     except OSError as error:
         raise DataError(
             f"{folder} could not be written: {error.strerror or error}.",
             hint="Free some disk space or name another folder.",
         ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

@@ -43,7 +43,6 @@ vectors that are used stand before the input).
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +51,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.durable import whole_file
 from core.errors import TrainingError
 from core.metrics import LOWEST
 from core.metrics.flags import FLAGS, guessing_loss, label_entropy, run_flags
@@ -238,14 +238,10 @@ def _chosen(scores: Scores, axis: str, names: Sequence[str]) -> pa.Array:
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
     """Make a file that appears whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        write(part)
-        with part.open("rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(part, path)
+        with whole_file(path) as part:
+            write(part)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise TrainingError(
             f"{path} could not be written: {error.strerror or error}.",
             hint="Free some disk space, then retry the run.",

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.durable import whole_folder
 from core.errors import DamagedCheckpoint, TrainingError
 
 MANIFEST = "manifest.json"
@@ -53,14 +51,6 @@ def _entry(path: Path) -> dict[str, Any]:
     return {"sha256": _digest(path), "size": path.stat().st_size}
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_sealed(target: Path, fill: Callable[[Path], None]) -> Seal:
     """Create a folder that appears complete and durable, or not at all.
 
@@ -71,25 +61,17 @@ def write_sealed(target: Path, fill: Callable[[Path], None]) -> Seal:
     Raises:
         TrainingError: If the disk refuses.
     """
-    part = target.parent / f".{target.name}.{uuid.uuid4().hex}.part"
     try:
-        part.mkdir(parents=True)
-        fill(part)
-        paths = sorted(path for path in part.iterdir())
-        files = {path.name: _entry(path) for path in paths}
-        content = _manifest_bytes(files)
-        (part / MANIFEST).write_bytes(content)
-        for path in (*paths, part / MANIFEST, part):
-            _sync(path)
-        os.rename(part, target)
-        _sync(target.parent)
+        with whole_folder(target) as part:
+            fill(part)
+            files = {path.name: _entry(path) for path in sorted(part.iterdir())}
+            content = _manifest_bytes(files)
+            (part / MANIFEST).write_bytes(content)
     except OSError as error:
         raise TrainingError(
             f"{target} could not be written: {error.strerror or error}.",
             hint="Free some disk space or check the folder's permissions, then retry the run.",
         ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     size = sum(int(entry["size"]) for entry in files.values()) + len(content)
     return Seal(hashlib.sha256(content).hexdigest(), size)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from core.durable import sync
 
 ADDING = ".adding-"
 DELETED = ".deleted-"
@@ -39,9 +40,9 @@ def publish(folder: Path, target: Path) -> bool:
     """
     for path in folder.iterdir():
         path.chmod(0o444)
-        _sync(path)
+        sync(path)
     folder.chmod(0o755)
-    _sync(folder)
+    sync(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder.rename(target)
@@ -49,7 +50,7 @@ def publish(folder: Path, target: Path) -> bool:
         if target.is_dir():
             return False
         raise
-    _sync(target.parent)
+    sync(target.parent)
     return True
 
 
@@ -64,7 +65,7 @@ def hide(folder: Path, library: Path) -> Path:
     """
     hidden = library / f"{DELETED}{uuid.uuid4().hex}"
     folder.rename(hidden)
-    _sync(folder.parent)
+    sync(folder.parent)
     # A parent with other versions stays, also one that another process just added.
     with suppress(OSError):
         folder.parent.rmdir()
@@ -89,15 +90,6 @@ def named_folders(folder: Path) -> list[Path]:
     return sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
-
-
-def _sync(path: Path) -> None:
-    """Have the system write a file, or the names in a folder, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _clear_stale(library: Path) -> None:

@@ -1,0 +1,60 @@
+"""Files and folders appear whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.durable import whole_file, whole_folder
+
+
+def test_a_folder_is_not_there_before_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder"
+    with whole_folder(target) as part:
+        (part / "one").write_text("1")
+        assert not target.exists()
+    assert [path.name for path in target.iterdir()] == ["one"]
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_folder_that_was_left_half_filled_leaves_nothing(tmp_path: Path) -> None:
+    def fill() -> None:
+        with whole_folder(tmp_path / "folder") as part:
+            (part / "one").write_text("1")
+            raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        fill()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_never_put_over_another(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old").write_text("old")
+
+    def fill() -> None:
+        with whole_folder(tmp_path / "folder") as part:
+            (part / "new").write_text("new")
+
+    with pytest.raises(OSError, match="folder"):
+        fill()
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "old"]
+
+
+def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
+    target = tmp_path / "note"
+    for content in ("first", "second"):
+        with whole_file(target) as part:
+            part.write_text(content)
+        assert target.read_text() == content
+
+    def fill() -> None:
+        with whole_file(target) as part:
+            part.write_text("half")
+            raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        fill()
+    assert target.read_text() == "second"
+    assert list(tmp_path.iterdir()) == [target]
