@@ -47,3 +47,9 @@ class SoftPromptConfig(MethodConfig, ABC):
     @override
     def prompt_length(self) -> int:
         return self.num_virtual_tokens
+
+    @property
+    def fixed_place(self) -> str:
+        """How many vectors stand before and after the input when the position is fixed."""
+        after = self.num_virtual_tokens - self.vectors_before
+        return f"{self.vectors_before} before and {after} after the input"

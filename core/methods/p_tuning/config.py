@@ -48,11 +48,9 @@ class Config(SoftPromptConfig):
     @override
     def describe(self) -> str:
         network = "an MLP" if self.encoder == "mlp" else "a BiLSTM and an MLP"
-        after = self.num_virtual_tokens - self.vectors_before
         return (
             f"P-tuning: {network} makes {self.num_virtual_tokens} prompt vectors, "
-            f"{self.vectors_before} before and {after} after the input, and a linear head is "
-            "trained; the backbone stays frozen."
+            f"{self.fixed_place}, and a linear head is trained; the backbone stays frozen."
         )
 
     @override

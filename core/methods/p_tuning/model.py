@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from core.backbones.load import Backbone
-from core.methods._config import Axis, ParameterGroup
-from core.methods._layout import surround
-from core.methods._module import BackboneInputs, PromptMethod, SelectorNoise, TokenBatch
+from core.methods._fixed_place import FixedPlacePrompt
 from core.methods._selector import drawn_linear, initial_vectors
 from core.methods.p_tuning.config import LSTM_LAYERS, Config
 
 
-class PTuning(PromptMethod):
+class PTuning(FixedPlacePrompt):
     """Makes the prompt from trained embeddings, which lets its vectors depend on one another.
 
     Args:
@@ -26,9 +22,7 @@ class PTuning(PromptMethod):
     """
 
     def __init__(self, config: Config, backbone: Backbone, draw: torch.Generator) -> None:
-        super().__init__()
-        self._backbone = backbone
-        self._cut = config.vectors_before
+        super().__init__(config, backbone)
         hidden = backbone.facts.hidden
         self.table = nn.Parameter(
             initial_vectors(config.num_virtual_tokens, config.init, backbone, draw)
@@ -39,29 +33,10 @@ class PTuning(PromptMethod):
         )
 
     def vectors(self) -> Float[Tensor, "virtual hidden"]:
-        """Make the prompt, the same for all inputs."""
+        """Send the trained embeddings through the network."""
         made = self.table if self.lstm is None else self.lstm(self.table)[0]
         vectors: Tensor = self.mlp(made)
         return vectors
-
-    def adapt(self, batch: TokenBatch, noise: SelectorNoise | None = None) -> BackboneInputs:
-        """Put the prompt around the text."""
-        rows = batch.token_ids.shape[0]
-        return surround(
-            self._backbone.embed(batch.token_ids),
-            batch,
-            self.vectors().expand(rows, -1, -1),
-            torch.full((rows,), self._cut, device=batch.token_ids.device),
-            self._backbone.facts,
-        )
-
-    def parameter_groups(self) -> Mapping[ParameterGroup, list[nn.Parameter]]:
-        """The embeddings and the network."""
-        return {"prompt": list(self.parameters())}
-
-    def axes(self) -> Mapping[Axis, list[str]]:
-        """Everything that makes the vectors."""
-        return {"vectors": [name for name, _ in self.named_parameters()]}
 
 
 def _drawn_lstm(hidden: int, draw: torch.Generator) -> nn.LSTM:

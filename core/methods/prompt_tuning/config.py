@@ -40,10 +40,9 @@ class Config(SoftPromptConfig):
 
     @override
     def describe(self) -> str:
-        after = self.num_virtual_tokens - self.vectors_before
         return (
-            f"Trains {self.num_virtual_tokens} prompt vectors, {self.vectors_before} before and "
-            f"{after} after the input, and a linear head; the backbone stays frozen."
+            f"Trains {self.num_virtual_tokens} prompt vectors, {self.fixed_place}, and a linear "
+            "head; the backbone stays frozen."
         )
 
     @override
