@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,28 +11,16 @@ from sqlalchemy import update
 
 from app import actions, command
 from app.submission import prepare_runs
-from core import queue
 from core.data.tasks import resolve
 from core.errors import ConfigError, NotFound
 from core.recipe import Recipe, RunConfig
 from core.recipe_parts import TaskChoice
-from core.settings import Settings
 from core.states import RunState
 from core.store import queries
 from core.store.models import Run
 from tests.desk import Desk, write_task
-from tests.small_studies import finish, new_store, recipe, start, worker
+from tests.small_studies import finish, recipe, start, worker
 from tests.tiny import make_tiny_roberta
-
-
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    rings: list[str] = []
-    monkeypatch.setattr(queue, "ring_execute", rings.append)
-    settings = Settings(home=tmp_path, offline=True)
-    store = new_store(settings)
-    yield Desk(store, settings, rings)
-    store.close()
 
 
 def test_a_submitted_study_is_queued_with_complete_configs(desk: Desk) -> None:

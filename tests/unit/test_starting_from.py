@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,10 @@ import pytest
 
 from app import actions
 from app.submission import prepare_runs
-from core import queue
 from core.recipe import Recipe
-from core.settings import Settings
 from core.store.models_data import Artifact
 from tests.desk import Desk
-from tests.small_studies import finish, new_store, recipe, worker
-
-
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    rings: list[str] = []
-    monkeypatch.setattr(queue, "ring_execute", rings.append)
-    settings = Settings(home=tmp_path, offline=True)
-    store = new_store(settings)
-    yield Desk(store, settings, rings)
-    store.close()
+from tests.small_studies import finish, recipe, worker
 
 
 def finished_run(desk: Desk, wanted: Recipe, adapter: bool = True) -> str:
