@@ -5,11 +5,14 @@ StudioError                 message says what, where and what to do next
 │  └─ RecipeErrors          several ConfigErrors at once, each with its field
 ├─ DataError                files missing, wrong or empty
 ├─ BackboneError            weights or tokenizer cannot be used
+│  └─ BackboneChanged       its weights are not those of the checkpoint
 ├─ InputError               a text for classification cannot be used
 ├─ TrainingError            training cannot go on
 │  ├─ OutOfMemory           batch or length too large for the device
 │  ├─ NonFiniteLoss         the run diverged
 │  ├─ StartError            the run to start from cannot be used
+│  ├─ DiskFull              no room for a checkpoint or an artifact
+│  ├─ EvaluationError       trained, but the final evaluation failed
 │  └─ DamagedCheckpoint     a checkpoint's files are not what was written
 ├─ StoreError               the database refused
 │  ├─ NotFound              no such study, run or prediction
@@ -77,6 +80,12 @@ class BackboneError(StudioError):
     code = "bad_backbone"
 
 
+class BackboneChanged(BackboneError):
+    """A backbone's weights are not those that a checkpoint or an adapter was trained on."""
+
+    code = "backbone_changed"
+
+
 class InputError(StudioError):
     """A text given for classification cannot be used."""
 
@@ -105,6 +114,18 @@ class StartError(TrainingError):
     """The finished run that another is to start from is gone or does not fit."""
 
     code = "bad_start"
+
+
+class DiskFull(TrainingError):
+    """A checkpoint or an artifact does not fit on the disk."""
+
+    code = "disk_full"
+
+
+class EvaluationError(TrainingError):
+    """Training is done and saved, but its final evaluation failed; a retry only evaluates."""
+
+    code = "evaluation"
 
 
 class DamagedCheckpoint(TrainingError):

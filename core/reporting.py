@@ -85,6 +85,9 @@ class Reporter(Protocol):
     def checkpoint(self, run_id: str, checkpoint: Checkpoint) -> None:
         """Tell that a checkpoint is durable."""
 
+    def notice(self, run_id: str, text: str) -> None:
+        """Tell a sentence that people should read about this attempt; it changes nothing."""
+
     def ended(self, run_id: str, ending: Ending) -> None:
         """Tell the end of a run's attempt; nothing follows for this run."""
 

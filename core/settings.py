@@ -47,6 +47,17 @@ class Settings(BaseSettings):
         gt=0,
         description="Time between two looks for queued runs without a ring, in seconds.",
     )
+    stall_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        description="A trainer that tells no progress for this long, and for 20 of its steps, is "
+        "ended and the run tried again, in seconds; while loading ten times as long.",
+    )
+    artifacts_url: str = Field(
+        default="",
+        description="Where checkpoints and artifacts are kept for all machines: a folder or any "
+        "address that fsspec knows, such as s3://bucket/studio; empty: in the home folder.",
+    )
     group_size: int = Field(
         default=4, ge=1, le=64, description="Runs trained together at most, a count."
     )
@@ -73,7 +84,7 @@ class Settings(BaseSettings):
 
     @property
     def artifacts_path(self) -> Path:
-        """Folder of checkpoints, predictions and environment records."""
+        """Folder of checkpoints, predictions and environment records on this machine."""
         return self.home_path / "artifacts"
 
     @property

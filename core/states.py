@@ -45,6 +45,7 @@ class Outcome(StrEnum):
     CRASHED = "crashed"
     LOST = "lost"
     OUT_OF_MEMORY = "out_of_memory"
+    STALLED = "stalled"
 
 
 class StopKind(StrEnum):

@@ -89,6 +89,7 @@ class Recorder:
         self.checkpoints: dict[str, list[Checkpoint]] = {}
         self.endings: dict[str, Ending] = {}
         self.phases: dict[str, list[str]] = {}
+        self.notices: dict[str, list[str]] = {}
         self._stop = stop
         self._step: dict[str, int] = {}
 
@@ -109,6 +110,9 @@ class Recorder:
     def checkpoint(self, run_id: str, checkpoint: Checkpoint) -> None:
         assert (checkpoint.folder / "manifest.json").is_file()
         self.checkpoints.setdefault(run_id, []).append(checkpoint)
+
+    def notice(self, run_id: str, text: str) -> None:
+        self.notices.setdefault(run_id, []).append(text)
 
     def ended(self, run_id: str, ending: Ending) -> None:
         assert run_id not in self.endings, "ended twice"

@@ -13,6 +13,7 @@ from worker.protocol import (
     EndedMessage,
     HistogramMessage,
     Message,
+    NoticeMessage,
     ProgressMessage,
     ScalarsMessage,
     encode,
@@ -101,6 +102,12 @@ class PipeReporter:
                     is_best=checkpoint.is_best,
                 )
             )
+
+    def notice(self, run_id: str, text: str) -> None:
+        """Tell a sentence that people should read about this attempt."""
+        if run_id in self._open:
+            self.flush()
+            self._send(NoticeMessage(run_id=run_id, text=text))
 
     def ended(self, run_id: str, ending: Ending) -> None:
         """Tell the end of a run's attempt; later words about this run are dropped."""

@@ -2,7 +2,7 @@
 
 Down (supervisor to trainer): ``train``, ``cancel``, ``drain``, ``exit``.
 Up (trainer to supervisor): ``ready``, ``progress``, ``scalars``, ``histogram``, ``checkpoint``,
-``ended``. Lines are strict JSON: a number that is not finite travels as null.
+``notice``, ``ended``. Lines are strict JSON: a number that is not finite travels as null.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ class TrainMember(Message):
         folder: For checkpoints and artifacts of this attempt.
         resume_from: Checkpoint folder to continue from; null: start anew.
         init_from: Adapter folder of the run whose method the tensors start from; null: none.
+        slug: Short name for logs.
+        attempt: Counts the claims of this run.
+        fence: Of this attempt, for logs; the trainer writes to no database.
     """
 
     run_id: str
@@ -46,6 +49,9 @@ class TrainMember(Message):
     folder: str
     resume_from: str | None = None
     init_from: str | None = None
+    slug: str = ""
+    attempt: int = 0
+    fence: int = 0
 
 
 class Train(Message):
@@ -128,6 +134,14 @@ class CheckpointMessage(Message):
     is_best: bool
 
 
+class NoticeMessage(Message):
+    """A sentence about this attempt that people should read."""
+
+    type: Literal["notice"] = "notice"
+    run_id: str
+    text: str
+
+
 class EndedMessage(Message):
     """The end of one run's attempt."""
 
@@ -142,10 +156,23 @@ class EndedMessage(Message):
 
 Down = Annotated[Train | Cancel | Drain | Exit, Field(discriminator="type")]
 Up = Annotated[
-    Ready | ProgressMessage | ScalarsMessage | HistogramMessage | CheckpointMessage | EndedMessage,
+    Ready
+    | ProgressMessage
+    | ScalarsMessage
+    | HistogramMessage
+    | CheckpointMessage
+    | NoticeMessage
+    | EndedMessage,
     Field(discriminator="type"),
 ]
-RunMessage = ProgressMessage | ScalarsMessage | HistogramMessage | CheckpointMessage | EndedMessage
+RunMessage = (
+    ProgressMessage
+    | ScalarsMessage
+    | HistogramMessage
+    | CheckpointMessage
+    | NoticeMessage
+    | EndedMessage
+)
 
 DOWN: TypeAdapter[Train | Cancel | Drain | Exit] = TypeAdapter(Down)
 UP: TypeAdapter[Ready | RunMessage] = TypeAdapter(Up)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    String,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.states import ACTIVE, Outcome, RunState
@@ -22,6 +30,9 @@ PROTOCOLS = ("fixed", "tuned")
 ROLES = ("final", "trial")
 WORKER_ROLES = ("train", "predict")
 WORKER_STATES = ("alive", "lost", "stopped")
+
+DEFAULT_QUEUE = "default"
+QUEUE_LENGTH = 40
 
 
 class Study(Base):
@@ -40,6 +51,7 @@ class Study(Base):
     recipe: Mapped[str]
     protocol: Mapped[str] = mapped_column(String(16), default="fixed")
     priority: Mapped[int] = mapped_column(default=0)
+    queue: Mapped[str] = mapped_column(String(QUEUE_LENGTH), default=DEFAULT_QUEUE)
     is_demo: Mapped[bool] = mapped_column(default=False)
     idempotency_key: Mapped[str | None] = mapped_column(String(128), unique=True)
     created_at: Mapped[datetime] = mapped_column(default=utcnow, index=True)
@@ -92,6 +104,9 @@ class Worker(Base):
     pid: Mapped[int]
     device: Mapped[str] = mapped_column(String(64), default="cpu")
     info: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    queues: Mapped[list[str]] = mapped_column(default=lambda: [DEFAULT_QUEUE])
+    memory_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    memory_used: Mapped[int] = mapped_column(BigInteger, default=0)
     hb_seq: Mapped[int] = mapped_column(default=0)
     hb_at: Mapped[datetime] = mapped_column(default=utcnow)
     state: Mapped[str] = mapped_column(String(16), default="alive")
@@ -140,6 +155,8 @@ class Run(Base):
     init_seed: Mapped[int]
     role: Mapped[str] = mapped_column(String(8), default="final")
     priority: Mapped[int] = mapped_column(default=0)
+    queue: Mapped[str] = mapped_column(String(QUEUE_LENGTH), default=DEFAULT_QUEUE)
+    memory_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
 
     state: Mapped[str] = mapped_column(String(16), default=RunState.QUEUED.value)
     version: Mapped[int] = mapped_column(default=1)
@@ -162,6 +179,7 @@ class Run(Base):
     seconds_per_step: Mapped[float] = mapped_column(default=0.0)
     num_trainable: Mapped[dict[str, Any]] = mapped_column(default=dict)
     group_size: Mapped[int] = mapped_column(default=1)
+    is_stalled: Mapped[bool] = mapped_column(Boolean, default=False)
     checkpoint_step: Mapped[int] = mapped_column(default=0)
     curve_epoch: Mapped[int] = mapped_column(default=0)
     result: Mapped[dict[str, Any] | None]
@@ -192,6 +210,9 @@ class Attempt(Base):
     outcome: Mapped[str] = mapped_column(String(16), default="")
     kind: Mapped[str] = mapped_column(String(40), default="")
     detail: Mapped[str] = mapped_column(default="")
+    notice: Mapped[str] = mapped_column(default="")
+    log_path: Mapped[str] = mapped_column(default="")
+    log_tail: Mapped[str] = mapped_column(default="")
     started_at: Mapped[datetime] = mapped_column(default=utcnow)
     ended_at: Mapped[datetime | None]
 

@@ -20,7 +20,7 @@ from core.store.clock import utcnow
 from core.store.columns import Base, identifier, new_id, one_of
 from core.store.models import Run
 
-CHECKPOINT_STATES = ("registered", "deleted")
+CHECKPOINT_STATES = ("registered", "damaged", "deleted")
 PREDICTION_STATES = ("pending", "answering", "done", "superseded", "failed")
 NAME_LENGTH = 120
 TASK_LENGTH = 80
