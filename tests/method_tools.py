@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.backbones.facts import FAMILIES
+from core.backbones.families import FAMILIES
 from core.backbones.load import Backbone, load_backbone
 from core.backbones.readout import pool
 from core.backbones.spec import BackboneChoice, Pooling
@@ -18,9 +18,9 @@ from core.methods import METHODS, MethodConfig
 from core.methods._build import build_method
 from core.methods._marginal import marginal_loss
 from core.methods._module import BackboneInputs, PromptMethod, SelectorNoise, TokenBatch
-from tests.tiny import make_tiny_bert, make_tiny_electra, make_tiny_roberta
+from tests.tiny_families import BUILDERS
 
-BUILDERS = {"bert": make_tiny_bert, "roberta": make_tiny_roberta, "electra": make_tiny_electra}
+ENCODERS = ("bert", "roberta", "electra")
 
 DYNAMIC = [
     {"position": position, "representation": representation, "feature": feature}
@@ -42,13 +42,49 @@ SUMMED: list[dict[str, Any]] = [
     {"position": "fixed", "length": "task", "selection": "sampled", "samples": 3},
     {"position": "instance", "representation": "instance", "selection": "sampled"},
 ]
+DEEP: list[dict[str, Any]] = [
+    {"injection": "deep_add", "position": "instance"},
+    {"injection": "deep_add", "position": "task", "representation": "instance", "length": "task"},
+    {"injection": "deep_add", "place": "slot", "selection": "exact"},
+    {"injection": "deep_overwrite", "position": "fixed"},
+    {"injection": "deep_overwrite", "position": "fixed", "length": "instance"},
+    {"injection": "deep_overwrite", "position": "fixed", "representation": "instance", "cut": 2},
+]
+AUTHORED: list[dict[str, Any]] = [
+    {"behaviour": "paper_code", "position": position, "representation": representation}
+    for position in ("fixed", "task", "instance")
+    for representation in ("fixed", "instance")
+]
+STAGED: list[dict[str, Any]] = [
+    {"stages": "two_stage", "position": "task", "representation": "instance"},
+    {
+        "stages": "two_stage",
+        "position": "task",
+        "representation": "instance",
+        "selection": "exact",
+    },
+]
+RANDOM: list[dict[str, Any]] = [
+    {"position": "random"},
+    {"position": "random", "representation": "instance", "length": "task", "selection": "exact"},
+    {"position": "random", "place": "slot", "injection": "deep_add"},
+]
 AXES: dict[str, list[dict[str, Any]]] = {
     "prompt_tuning": [{}, {"cut": 0}, {"cut": 3, "init": "uniform"}],
     "p_tuning_v2": [{}, {"prefix_projection": True, "projection_size": 16}],
     "p_tuning": [{}, {"cut": 0}, {"encoder": "lstm"}],
     "smop": [{}, {"cut": 2, "pool_size": 3}],
     "lora": [{}, {"rank": 2, "alpha": 1.0}],
-    "dynamic_prompt": [*DYNAMIC, *PLACED, *SUMMED, {"position": "fixed", "cut": 2}],
+    "dynamic_prompt": [
+        *DYNAMIC,
+        *PLACED,
+        *SUMMED,
+        *DEEP,
+        *AUTHORED,
+        *STAGED,
+        *RANDOM,
+        {"position": "fixed", "cut": 2},
+    ],
 }
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (kind, fields) for kind in METHODS for fields in AXES.get(kind, [{}])
@@ -58,13 +94,15 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
 FAMILY_SETTINGS: list[tuple[str, dict[str, Any], str]] = [
     (kind, fields, family)
     for kind, fields in SETTINGS
-    for family in BUILDERS
-    if FAMILIES[family].has_segments or not METHODS[kind](kind=kind, **fields).needs_segments
+    for family in ENCODERS
+    if FAMILIES[family].has_segments
+    or fields.get("place") != "slot"
+    or fields.get("position") == "fixed"
 ]
-"""Every setting on every family of backbones that it can be built on."""
+"""Every setting on each of three encoders that it can be built on."""
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def tiny_backbone(family: str = "bert") -> Backbone:
     """A frozen tiny backbone, made once."""
     folder = BUILDERS[family](Path(mkdtemp(prefix="tiny-")) / family)
@@ -86,22 +124,22 @@ def make_method(backbone: Backbone, kind: str, seed: int = 0, **fields: Any) -> 
 def make_batch(
     backbone: Backbone, lengths: tuple[int, ...], total: int, seed: int = 0, second: int = 0
 ) -> TokenBatch:
-    """Random token rows between [CLS] and [SEP]; the last ``second`` tokens are segment 1."""
+    """Random token rows with the backbone's special tokens; the last ``second`` are segment 1."""
     draw = torch.Generator().manual_seed(seed)
     vocab, hidden = backbone.facts.vocab, backbone.facts.hidden
     size = torch.tensor(lengths)[:, None]
     column = torch.arange(total)
     ids = torch.randint(5, vocab, (len(lengths), total), generator=draw)
-    ids = torch.where(column == 0, 2, torch.where(column == size - 1, 3, ids))
+    ids = torch.where(column < backbone.facts.lead, 2, torch.where(column == size - 1, 3, ids))
     mask = column < size
     types = ((column >= size - second) & mask).long()
     feature = torch.randn(len(lengths), hidden, generator=draw)
     return TokenBatch(torch.where(mask, ids, 0), types, mask, feature)
 
 
-def noise(seed: int = 0, temperature: float = 0.7) -> SelectorNoise:
+def noise(seed: int = 0, temperature: float = 0.7, share_done: float = 0.0) -> SelectorNoise:
     """Randomness of one step."""
-    return SelectorNoise(torch.Generator().manual_seed(seed), temperature)
+    return SelectorNoise(torch.Generator().manual_seed(seed), temperature, share_done)
 
 
 def loss_of(backbone: Backbone, method: PromptMethod, inputs: BackboneInputs) -> Tensor:

@@ -10,18 +10,17 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import math
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from core.backbones.spec import BACKBONES, BackboneChoice, BackboneSpec
+from core.backbones.families import facts_of
+from core.backbones.spec import BACKBONES, READ_OUTS, BackboneChoice, BackboneSpec, Pooling
 from core.errors import BackboneError, ConfigError
-from core.methods._config import BackboneFacts, MethodConfig
+from core.methods._config import BackboneFacts
 
 MAX_HEADER_BYTES = 100_000_000
 HUB_TIMEOUT_SECONDS = 10.0
@@ -34,31 +33,6 @@ HUB_FILES = (
     "model-*.safetensors",
 )
 
-
-@dataclass(frozen=True)
-class Family:
-    """What the names in a family's files mean.
-
-    Attributes:
-        base: Prefix of the encoder's tensors in checkpoints that were saved with a head.
-        padded_positions: True when positions start behind the padding id.
-        has_segments: True when the two texts of a row have different token types.
-    """
-
-    base: str
-    padded_positions: bool = False
-    has_segments: bool = True
-
-
-_ROBERTA = Family("roberta.", padded_positions=True, has_segments=False)
-
-FAMILIES: Mapping[str, Family] = {
-    "bert": Family("bert."),
-    "electra": Family("electra."),
-    "roberta": _ROBERTA,
-    "xlm-roberta": _ROBERTA,
-    "camembert": _ROBERTA,
-}
 
 _digests: dict[tuple[str, int, int], str] = {}
 
@@ -117,7 +91,7 @@ def folder_facts(folder: Path) -> BackboneFacts:
     config = _read_json(folder / "config.json", folder)
     headers = [_read_header(path) for path in weight_files(folder)]
     shapes = {name: entry for header in headers for name, entry in header.items()}
-    return _facts_from(config, shapes, str(folder))
+    return facts_of(config, shapes, str(folder))
 
 
 def require_room(facts: BackboneFacts, max_tokens: int, prompt_length: int) -> None:
@@ -141,23 +115,10 @@ def require_room(facts: BackboneFacts, max_tokens: int, prompt_length: int) -> N
         )
 
 
-def require_segments(facts: BackboneFacts, method: MethodConfig) -> None:
-    """Check that a method which needs to know where the first text ends can know it.
-
-    Args:
-        facts: Sizes of the backbone.
-        method: Settings of the method.
-
-    Raises:
-        ConfigError: If it cannot; ``field`` is a field of the method.
-    """
-    if method.needs_segments and not FAMILIES[facts.family].has_segments:
-        raise ConfigError(
-            f"{method.label} may put the prompt at the border of two texts, but the tokens of a "
-            f"{facts.family} backbone do not say which text they belong to.",
-            field="slots",
-            hint="Leave border out of its slots, or choose another backbone.",
-        )
+def read_out_of(choice: BackboneChoice, facts: BackboneFacts) -> Pooling:
+    """Return the read-out in force: the chosen one, the table's, or that of the backbone's kind."""
+    known = BACKBONES[choice.name].pooling if choice.name else None
+    return choice.pooling or known or READ_OUTS[facts.kind]
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -295,7 +256,7 @@ def _facts_from_hub(hub: str, revision: str) -> BackboneFacts:
         for file in metadata.files_metadata.values()
         for name, tensor in file.tensors.items()
     }
-    return _facts_from(_read_json(folder / "config.json", folder), shapes, hub)
+    return facts_of(_read_json(folder / "config.json", folder), shapes, hub)
 
 
 def _check_files(folder: Path) -> None:
@@ -339,58 +300,3 @@ def _read_header(path: Path) -> dict[str, Any]:
     if 8 + length + end != size:
         raise BackboneError(damaged, hint="Copy or download it again.")
     return dict(header)
-
-
-def _count_weights(
-    shapes: Mapping[str, Mapping[str, Any]], base: str, endings: tuple[str, ...] = ("",)
-) -> int:
-    """Count the encoder's weights of a last name: no head, no pooler, no stored index buffers."""
-    names: Iterable[str] = shapes
-    inside = [name for name in names if name.startswith(base)]
-    start = len(base) if inside else 0
-    return sum(
-        math.prod(shapes[name]["shape"])
-        for name in (inside or shapes)
-        if not name[start:].startswith("pooler.")
-        and shapes[name]["dtype"][0] in "FB"
-        and name.endswith(endings)
-    )
-
-
-def _facts_from(
-    config: Mapping[str, Any], shapes: Mapping[str, Mapping[str, Any]], place: str
-) -> BackboneFacts:
-    if "auto_map" in config:
-        raise BackboneError(
-            f"{place} brings its own code (auto_map in config.json), which is never run.",
-            hint="Choose a model of a family that transformers knows.",
-        )
-    name = str(config.get("model_type", ""))
-    family = FAMILIES.get(name)
-    if family is None:
-        raise BackboneError(
-            f"{place} is of the family '{name}', which is not supported.",
-            hint=f"Supported: {', '.join(sorted(FAMILIES))}.",
-        )
-    try:
-        hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
-        first = int(config.get("pad_token_id", 1)) + 1 if family.padded_positions else 0
-        if int(config.get("embedding_size", hidden)) != hidden:
-            raise BackboneError(
-                f"{place} has embeddings of another width than its layers "
-                f"({config['embedding_size']} and {hidden}), which is not supported."
-            )
-        return BackboneFacts(
-            family=name,
-            hidden=hidden,
-            layers=int(config["num_hidden_layers"]),
-            heads=heads,
-            head_dim=hidden // heads,
-            vocab=int(config["vocab_size"]),
-            max_positions=int(config["max_position_embeddings"]) - first,
-            total_parameters=_count_weights(shapes, family.base),
-            first_position=first,
-            bias_parameters=_count_weights(shapes, family.base, (".bias", ".beta")),
-        )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise BackboneError(f"config.json of {place} lacks or misstates {error}.") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,23 +13,30 @@ import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModel
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel
 from transformers.utils import logging as library_logging
 
+from core.backbones import deep
 from core.backbones import prefix as prefixes
 from core.backbones.embed import plain_inputs, word_embeddings
 from core.backbones.facts import folder_facts, weights_digest, weights_folder
+from core.backbones.masks import MaskMaker
+from core.backbones.prefix_taps import tap
 from core.backbones.spec import BackboneChoice
+from core.data.tokens import TextTokenizer
 from core.errors import BackboneError
-from core.methods._config import BackboneFacts
+from core.methods._config import BackboneFacts, BackboneKind
 from core.methods._module import BackboneInputs, TokenBatch
 
 Precision = Literal["float32", "bfloat16"]
+LONGEST_CHECK = 512
 LAYOUT_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.25}
 
 
 class Backbone:
-    """A pretrained encoder whose weights are never changed; no torch module, so nothing owns it.
+    """A pretrained model whose weights are never changed; no torch module, so nothing owns it.
+
+    Of an encoder-decoder it is the encoder.
 
     Attributes:
         name: Name in tables.
@@ -53,9 +61,14 @@ class Backbone:
         self.device = weight.device
         self.dtype = weight.dtype
         accepted = inspect.signature(module.forward).parameters
-        self._takes_types = "token_type_ids" in accepted
-        self._num_types = int(getattr(module.config, "type_vocab_size", 1))
-        self.sites = prefixes.find_sites(module, facts.hidden)
+        self._num_types = int(getattr(module.config, "type_vocab_size", 0) or 0)
+        self._takes_types = "token_type_ids" in accepted and self._num_types > 0
+        self._takes_positions = "position_ids" in accepted
+        is_tapped = tap(module)
+        self.sites = prefixes.find_sites(module, facts.width)
+        self._has_layers = deep.hook_layers(module, facts.width, facts.layers)
+        is_ready = bool(self.sites) and not is_tapped
+        self._masks = MaskMaker(module.config, facts.kind, is_ready=is_ready)
 
     def embed(self, token_ids: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length hidden"]:
         """Look up the frozen word embeddings."""
@@ -76,13 +89,16 @@ class Backbone:
         Raises:
             BackboneError: If a prefix does not fit the model's layers.
         """
-        types = inputs.token_types.clamp(max=self._num_types - 1)
-        extra = {"token_type_ids": types} if self._takes_types else {}
-        with self._with_prefix(inputs, module):
+        extra: dict[str, Tensor] = {}
+        if self._takes_types:
+            extra["token_type_ids"] = inputs.token_types.clamp(max=self._num_types - 1)
+        if self._takes_positions:
+            extra["position_ids"] = inputs.position_ids
+        with self._with_prefix(inputs, module), self._with_deep(inputs, module):
             output = (module or self.module)(
                 inputs_embeds=inputs.embeddings,
-                attention_mask=self._additive_mask(inputs),
-                position_ids=inputs.position_ids,
+                # A run's own copy may be more precise than this one.
+                attention_mask=self._masks(inputs.mask, inputs.embeddings.dtype),
                 **extra,
             )
         hidden: Tensor = output.last_hidden_state
@@ -99,14 +115,6 @@ class Backbone:
         shared = [*self.module.parameters(), *self.module.buffers()]
         return copy.deepcopy(self.module, memo={id(tensor): tensor for tensor in shared})
 
-    def _additive_mask(self, inputs: BackboneInputs) -> Float[Tensor, "batch 1 total total"]:
-        """Zero where attention may look, minus infinity elsewhere; the prefix is added later."""
-        total = inputs.mask.shape[1]
-        dtype = inputs.embeddings.dtype  # a run's own copy may be more precise than this one
-        closed = torch.zeros(inputs.mask.shape, dtype=dtype, device=self.device)
-        closed = closed.masked_fill(~inputs.mask, float("-inf"))
-        return closed[:, None, None, :].expand(-1, 1, total, total)
-
     def _with_prefix(
         self, inputs: BackboneInputs, module: nn.Module | None
     ) -> AbstractContextManager[None]:
@@ -121,6 +129,20 @@ class Backbone:
                 hint="Choose a method with an input prompt for this backbone.",
             )
         return prefixes.attach(self.sites, inputs.prefix)
+
+    def _with_deep(
+        self, inputs: BackboneInputs, module: nn.Module | None
+    ) -> AbstractContextManager[None]:
+        if inputs.deep is None:
+            return nullcontext()
+        layers = len(inputs.deep.added)
+        if module is not None or not self._has_layers or layers != self.facts.layers:
+            raise BackboneError(
+                f"{self.name} cannot take deep slots: its {self.facts.layers} layers were not "
+                "found.",
+                hint="Choose injection: input for this backbone.",
+            )
+        return deep.attach(inputs.deep)
 
 
 def load_backbone(
@@ -143,22 +165,26 @@ def load_backbone(
             check fails.
     """
     folder = weights_folder(choice, offline)
-    facts = folder_facts(folder)
+    facts = replace(folder_facts(folder), lead=TextTokenizer(folder).lead)
     prefixes.register()
-    module = _load_module(folder, getattr(torch, dtype)).to(device)
+    module = _load_module(folder, getattr(torch, dtype), facts.kind).to(device)
     digest = weights_digest(folder)
     backbone = Backbone(choice.label, facts, folder, module, digest)
     _check_layout(backbone)
     return backbone
 
 
-def _load_module(folder: Path, dtype: torch.dtype) -> nn.Module:
+def _load_module(folder: Path, dtype: torch.dtype, kind: BackboneKind) -> nn.Module:
     library_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model_class = MODEL_MAPPING[type(config)]
         module, report = AutoModel.from_pretrained(
             folder,
             dtype=dtype,
-            attn_implementation=prefixes.ATTENTION,
+            attn_implementation=(
+                prefixes.ATTENTION if _has_sdpa(model_class) else prefixes.EAGER_ATTENTION
+            ),
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
@@ -174,25 +200,39 @@ def _load_module(folder: Path, dtype: torch.dtype) -> nn.Module:
             f"({shown}).",
             hint="Save the model again; missing weights would be random.",
         )
+    if kind == "encoder_decoder":
+        module = module.get_encoder()
     if getattr(module, "pooler", None) is not None:
         module.pooler = None  # never read: every task has its own read-out and head
+    module.config.use_cache = False
     module.requires_grad_(False)
     frozen: nn.Module = module.eval()
     return frozen
 
 
+def _has_sdpa(model_class: object) -> bool:
+    classes = model_class if isinstance(model_class, tuple) else (model_class,)
+    return any(getattr(item, "_supports_sdpa", False) for item in classes)
+
+
 def _check_layout(backbone: Backbone) -> None:
-    """Compare explicit embeddings, positions and mask with the library's pass on token ids."""
+    """Compare explicit embeddings, positions and mask with the library's pass on token ids.
+
+    One row is whole and one padded; where attention has a window, both are longer than it.
+    """
     module, device = backbone.module, backbone.device
+    window = int(getattr(module.config, "sliding_window", 0) or 0)
+    length = min(8 + 2 * window, LONGEST_CHECK, backbone.facts.max_positions)
     pad = getattr(module.config, "pad_token_id", None)
-    ids = torch.arange(8, device=device).unsqueeze(0) % backbone.facts.vocab
+    ids = torch.arange(2 * length, device=device).reshape(2, length) % backbone.facts.vocab
     ids = torch.where(ids == pad, 3, ids) if pad is not None else ids
-    mask = torch.ones_like(ids, dtype=torch.bool)
+    mask = torch.arange(length, device=device) < torch.tensor([[length], [length - 3]]).to(device)
+    ids = torch.where(mask, ids, pad or 0)
     with torch.no_grad():
         theirs = module(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         batch = TokenBatch(ids, torch.zeros_like(ids), mask)
         ours = backbone.forward(plain_inputs(backbone.embed(ids), batch, backbone.facts))
-    difference = float((theirs - ours).abs().max())
+    difference = float(torch.where(mask[:, :, None], theirs - ours, 0.0).abs().max())
     if not difference <= LAYOUT_TOLERANCE[backbone.dtype]:
         raise BackboneError(
             f"{backbone.name} answers differently for embeddings than for tokens "

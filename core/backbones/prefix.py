@@ -1,14 +1,16 @@
 """Trained keys and values in front of every layer's own, for any model of transformers.
 
-One attention function is registered with the library. It puts the prefix that a pass attached to
-an attention module in front of that module's keys and values, and then calls the library's SDPA
-function. The prefix joins after position embeddings, so it has no position of its own; without a
-prefix the function is SDPA. Which modules take a prefix, and of which shape, is found by a probing
-pass, so there is no table of model families.
+Attention functions are registered with the library. They put the prefix that a pass attached to
+an attention module in front of that module's keys and values, and then call the library's SDPA
+function, or the eager one of a family that has no SDPA. The prefix joins after position embeddings,
+so it has no position of its own; without a prefix the function is the library's. Which modules
+take a prefix, and of which shape, is found by a probing pass, so there is no table of model
+families; ``prefix_taps`` serves families whose attention is reached in no such way.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,6 +25,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 ATTENTION = "prefix_sdpa"
+EAGER_ATTENTION = "prefix_eager"
 
 Prefix = Sequence[Sequence[Float[Tensor, "batch heads prefix head_dim"]]]
 
@@ -70,23 +73,41 @@ def prefix_attention(
     Raises:
         ValueError: If a prefix is attached and there is no mask.
     """
-    record = _record.get()
-    if record is not None:
-        record.append(AttentionSite(module, key.shape[1], key.shape[3]))
-    attached = _attached.get()
-    if attached is not None and module in attached:
+    record_site(module, key.shape[1], key.shape[3])
+    pair = take_prefix(module)
+    if pair is not None:
         if attention_mask is None:
             # A missing mask may stand for a causal one, which SDPA aligns wrongly with a prefix.
             raise ValueError("a prefix needs an explicit attention mask")
-        prefix_key, prefix_value = next(attached[module])
+        prefix_key, prefix_value = pair
         key = torch.cat([prefix_key.to(key.dtype), key], dim=2)
         value = torch.cat([prefix_value.to(value.dtype), value], dim=2)
         open_value = 1.0 if attention_mask.dtype == torch.bool else 0.0
         attention_mask = pad(attention_mask, (prefix_key.shape[2], 0), value=open_value)
-    output: tuple[Tensor, Tensor | None] = ALL_ATTENTION_FUNCTIONS["sdpa"](
+        if options.get("position_bias") is not None:
+            # A prefix has no distance to anything: no bias.
+            options["position_bias"] = pad(options["position_bias"], (prefix_key.shape[2], 0))
+    inner = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    config: Any = module.config
+    if config._attn_implementation == EAGER_ATTENTION:
+        inner = sys.modules[type(module).__module__].eager_attention_forward
+    output: tuple[Tensor, Tensor | None] = inner(
         module, query, key, value, attention_mask, **options
     )
     return output
+
+
+def take_prefix(module: nn.Module) -> Sequence[Tensor] | None:
+    """Return keys and values for this call of an attention module; None without a prefix."""
+    attached = _attached.get()
+    return None if attached is None or module not in attached else next(attached[module])
+
+
+def record_site(module: nn.Module, heads: int, head_dim: int) -> None:
+    """Note a call of self-attention while ``find_sites`` looks for them."""
+    record = _record.get()
+    if record is not None:
+        record.append(AttentionSite(module, heads, head_dim))
 
 
 @contextmanager
@@ -128,5 +149,6 @@ def find_sites(module: nn.Module, hidden: int) -> tuple[AttentionSite, ...]:
 
 def register() -> None:
     """Make the attention function known to transformers; doing it twice changes nothing."""
-    ALL_ATTENTION_FUNCTIONS.register(ATTENTION, prefix_attention)
-    ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    for name, like in ((ATTENTION, "sdpa"), (EAGER_ATTENTION, "eager")):
+        ALL_ATTENTION_FUNCTIONS.register(name, prefix_attention)
+        ALL_MASK_ATTENTION_FUNCTIONS.register(name, ALL_MASK_ATTENTION_FUNCTIONS[like])

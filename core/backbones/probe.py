@@ -37,7 +37,28 @@ def check(backbone: Backbone, method: PromptMethod, pooling: Pooling = "first") 
     trained = [(name, tensor) for name, tensors in groups.items() for tensor in tensors]
     if not trained:
         return
-    noise = SelectorNoise(torch.Generator().manual_seed(0), temperature=1.0)
+    stages = [_gradients(backbone, method, batch, pooling, plain, stage) for stage in method.stages]
+    for (name, tensor), *found in zip(trained, *stages, strict=True):
+        # A method of several stages trains each of its tensors in one of them at least.
+        gradients = [gradient for gradient in found if gradient is not None]
+        if not gradients or not all(bool(torch.isfinite(one).all()) for one in gradients):
+            raise _ignored(backbone, f"a tensor of the group '{name}' {tuple(tensor.shape)}")
+        # A selector with one choice, and single weights of a backbone, may rightly get zeros.
+        may_be_zero = name == "backbone" or (name == "selector" and tensor.shape[0] == 1)
+        if not may_be_zero and not any(bool(one.any()) for one in gradients):
+            raise _ignored(backbone, f"a tensor of the group '{name}' {tuple(tensor.shape)}")
+
+
+def _gradients(
+    backbone: Backbone,
+    method: PromptMethod,
+    batch: TokenBatch,
+    pooling: Pooling,
+    plain: Tensor,
+    stage: float,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of some loss for all trained tensors, None for those that it does not reach."""
+    noise = SelectorNoise(torch.Generator().manual_seed(0), temperature=1.0, share_done=stage)
     with torch.enable_grad():
         inputs = method.adapt(batch, noise)
         prompt_length = inputs.embeddings.shape[1] - batch.token_ids.shape[1]
@@ -54,16 +75,8 @@ def check(backbone: Backbone, method: PromptMethod, pooling: Pooling = "first") 
             values = marginal_loss(values, inputs.candidates)
         # Each row with a weight of its own, so that what rows share does not cancel out.
         share = torch.randn(values.shape, generator=draw).to(values.device)
-        loss = (values * share).sum()
-        tensors = [tensor for _, tensor in trained]
-        gradients = torch.autograd.grad(loss, tensors, allow_unused=True)
-    for (name, tensor), gradient in zip(trained, gradients, strict=True):
-        if gradient is None or not bool(torch.isfinite(gradient).all()):
-            raise _ignored(backbone, f"a tensor of the group '{name}' {tuple(tensor.shape)}")
-        # A selector with one choice, and single weights of a backbone, may rightly get zeros.
-        may_be_zero = name == "backbone" or (name == "selector" and tensor.shape[0] == 1)
-        if not may_be_zero and not bool(gradient.any()):
-            raise _ignored(backbone, f"a tensor of the group '{name}' {tuple(tensor.shape)}")
+        tensors = [tensor for tensors in method.parameter_groups().values() for tensor in tensors]
+        return torch.autograd.grad((values * share).sum(), tensors, allow_unused=True)
 
 
 def _batch(backbone: Backbone, *, needs_feature: bool) -> TokenBatch:
@@ -93,7 +106,7 @@ def _check_cuts(backbone: Backbone, batch: TokenBatch, pooling: Pooling, length:
         embeddings = backbone.embed(batch.token_ids)
         spread = embeddings.float().std()
     draw = torch.Generator().manual_seed(2)
-    drawn = torch.randn(1, length, backbone.facts.hidden, generator=draw).to(backbone.device)
+    drawn = torch.randn(1, length, backbone.facts.width, generator=draw).to(backbone.device)
     prompt = (drawn * spread).expand(len(PROBE_TOKENS), -1, -1)
     for cut in sorted({0, length // 2, length}):
         cuts = torch.full((len(PROBE_TOKENS),), cut, device=backbone.device)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from core.methods._config import Part
+from core.methods._config import BackboneKind, Part
 
 Pooling = Literal["mean", "first", "last"]
+
+READ_OUTS: Mapping[BackboneKind, Pooling] = {
+    "encoder": "first",
+    "decoder": "last",
+    "encoder_decoder": "mean",
+}
+"""Default read-out by kind; only the last token of a decoder has seen all others."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,7 @@ class BackboneSpec:
         package_folder: Folder of the weights inside that package.
         hub: Hub id; empty for a package.
         sha256: Digest of model.safetensors that must match; empty when not known.
-        pooling: Default read-out: masked mean, first or last token.
+        pooling: Default read-out: masked mean, first or last token; None: that of its kind.
         note: What a user should know.
     """
 
@@ -34,7 +42,7 @@ class BackboneSpec:
     package_folder: str = ""
     hub: str = ""
     sha256: str = ""
-    pooling: Pooling = "first"
+    pooling: Pooling | None = None
     note: str = ""
 
 
@@ -103,13 +111,6 @@ class BackboneChoice(Part):
         if self.pooling and not (self.name and BACKBONES[self.name].pooling == self.pooling):
             return f"{base} ({self.pooling})"
         return base
-
-    @property
-    def read_out(self) -> Pooling:
-        """Pooling in force: the chosen one, else the table's default, else the first token."""
-        if self.pooling:
-            return self.pooling
-        return BACKBONES[self.name].pooling if self.name else "first"
 
     @property
     def source_key(self) -> str:

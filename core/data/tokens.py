@@ -20,6 +20,7 @@ from core.metrics.judged import Kind
 LENGTH_CLASSES = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192)
 ROWS_AT_A_TIME = 1024
 PADDING_TOKENS = ("[PAD]", "<pad>", "<|endoftext|>", "</s>")
+END_TOKENS = ("</s>", "<|endoftext|>", "<eos>", "[SEP]")
 
 
 def length_class(num_tokens: int) -> int:
@@ -159,40 +160,60 @@ class TextTokenizer:
         self._plain.no_padding()
         self._plain.no_truncation()
         self._cutting = Tokenizer.from_str(self._plain.to_str())
-        self.pad_id = self._find_padding(folder)
-
-    def _find_padding(self, folder: Path) -> int:
         config = folder / "tokenizer_config.json"
-        names: list[str] = []
-        if config.is_file():
-            declared = json.loads(config.read_text(encoding="utf-8")).get("pad_token")
-            if isinstance(declared, dict):
-                declared = declared.get("content")
-            if isinstance(declared, str):
-                names.append(declared)
-        for name in (*names, *PADDING_TOKENS):
-            token = self._plain.token_to_id(name)
+        self._config = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+        self.pad_id = self._find_padding()
+        added = self._plain.encode("a").special_tokens_mask
+        self.lead = int(added[0] == 1) if added else 0
+        """Special tokens in front of every text, 0 or 1."""
+        self._end = () if added and added[-1] else (self._find_end(),)
+
+    def _find_padding(self) -> int:
+        return self._find_token("pad_token", PADDING_TOKENS) or 0
+
+    def _find_end(self) -> int:
+        """Find the token that is put behind every text where the tokenizer puts none.
+
+        What a decoder has read is read out there, so that it also stands behind a prompt which
+        follows the text.
+        """
+        token = self._find_token("eos_token", END_TOKENS)
+        return self.pad_id if token is None else token
+
+    def _find_token(self, name: str, usual: Sequence[str]) -> int | None:
+        declared = self._config.get(name)
+        if isinstance(declared, dict):
+            declared = declared.get("content")
+        for text in (*([declared] if isinstance(declared, str) else []), *usual):
+            token = self._plain.token_to_id(text)
             if token is not None:
                 return int(token)
-        return 0
+        return None
 
     def _encode(self, inputs: Sequence[tuple[str, ...]], max_tokens: int) -> list[RawEncoding]:
         pairs = [segments[0] if len(segments) == 1 else tuple(segments) for segments in inputs]
-        self._cutting.enable_truncation(max_tokens, strategy="longest_first")
+        room = max_tokens - len(self._end)
+        self._cutting.enable_truncation(room, strategy="longest_first")
         return list(self._cutting.encode_batch(pairs))
 
     def encode(self, segments: tuple[str, ...], max_tokens: int) -> Encoding:
         """Tokenise one input, cut to ``max_tokens`` with special tokens counted."""
         pair = segments[1] if len(segments) > 1 else None
-        total = len(self._plain.encode(segments[0], pair).ids)
+        total = len(self._plain.encode(segments[0], pair).ids) + len(self._end)
         raw = self._encode([segments], max_tokens)[0]
         special = tuple(bool(added) for added in raw.special_tokens_mask)
         of_segments = [-1 if number is None else number for number in raw.sequence_ids]
         places = tuple(
             (segment, *span) for segment, span in zip(of_segments, raw.offsets, strict=True)
         )
+        end = [self._plain.id_to_token(token) or "" for token in self._end]
         return Encoding(
-            tuple(raw.ids), tuple(raw.type_ids), tuple(raw.tokens), total, special, places
+            ids=(*raw.ids, *self._end),
+            types=(*raw.type_ids, *raw.type_ids[-1:] * len(end)),
+            tokens=(*raw.tokens, *end),
+            total=total,
+            special=(*special, *(True for _ in end)),
+            places=(*places, *((-1, 0, 0) for _ in end)),
         )
 
     def count(self, text: str) -> int:
@@ -239,9 +260,10 @@ class TextTokenizer:
         is_cut: list[bool] = []
         for start in range(0, len(rows), ROWS_AT_A_TIME):
             for item in self._encode(rows[start : start + ROWS_AT_A_TIME], max_tokens):
-                ids.append(np.asarray(item.ids, np.int32))
-                types.append(np.asarray(item.type_ids, np.int32))
-                lengths.append(len(item.ids))
+                end = len(self._end)
+                ids.append(np.asarray([*item.ids, *self._end], np.int32))
+                types.append(np.asarray(item.type_ids + item.type_ids[-1:] * end, np.int32))
+                lengths.append(len(item.ids) + end)
                 is_cut.append(bool(item.overflowing))
         return (
             np.concatenate(ids),

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.backbones.facts import read_out_of
 from core.backbones.spec import BackboneChoice
 from core.data.examples import Segments
 from core.data.tokens import Encoding, TextTokenizer, length_class
@@ -183,18 +184,21 @@ class Predictor:
             if job.reading not in read:
                 read[job.reading] = _tokenise(job)
         with torch.inference_mode():
-            for reading in {jobs[i].reading for i, m in models.items() if m.method.needs_feature}:
-                batch = read[reading].batch
-                feature = text_feature(backbone, batch)
-                read[reading] = read[reading]._replace(batch=replace(batch, feature=feature))
-            parts = {
-                index: Rows(
-                    model,
-                    model.method.adapt(read[jobs[index].reading].batch),
-                    jobs[index].card.config.backbone.read_out,
-                )
-                for index, model in models.items()
+            features = {
+                (reading, padding): text_feature(backbone, read[reading].batch, padding)
+                for reading, padding in {
+                    (jobs[index].reading, model.method.averages_padding)
+                    for index, model in models.items()
+                    if model.method.needs_feature
+                }
             }
+            parts = {}
+            for index, model in models.items():
+                reading = jobs[index].reading
+                feature = features.get((reading, model.method.averages_padding))
+                batch = replace(read[reading].batch, feature=feature)
+                pooling = read_out_of(jobs[index].card.config.backbone, backbone.facts)
+                parts[index] = Rows(model, model.method.adapt(batch), pooling)
             logits = launch(backbone, list(parts.values()))
         milliseconds = (time.perf_counter() - start) * 1000
         for (index, part), scores in zip(parts.items(), logits, strict=True):

@@ -1,0 +1,197 @@
+"""Families of models: what the names in their files mean, and their sizes; read without torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import BackboneError
+from core.methods._config import BackboneFacts, BackboneKind
+
+UNLIMITED_POSITIONS = 8192
+"""Longest input where a model knows only distances: as long as the longest rows that are made."""
+
+HEADS = (
+    "classifier.", "cls.", "discriminator_predictions.", "generator_predictions.", "lm_head.",
+    "logit_scale", "pooler.", "predictions.", "qa_outputs.", "score.", "vocab_layer_norm.",
+    "vocab_projector.", "vocab_transform.",
+)  # fmt: skip
+"""First parts of the names of tensors that belong to a head and not to the model below it."""
+
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "hidden": ("hidden_size", "d_model", "n_embd", "dim"),
+    "layers": ("encoder_layers", "num_hidden_layers", "num_layers", "n_layer", "n_layers"),
+    "heads": ("encoder_attention_heads", "num_attention_heads", "num_heads", "n_head", "n_heads"),
+    "head_dim": ("head_dim", "d_kv"),
+    "embedding": ("embedding_size", "word_embed_proj_dim"),
+    "positions": ("max_position_embeddings", "n_positions"),
+}
+"""How config.json may call a size; the first name that it holds counts."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is known of a family beforehand; the rest is found in its files.
+
+    Attributes:
+        kind: What a pass is: all tokens see each other, or only those before them; of an
+            encoder-decoder the encoder is used.
+        base: Prefix of the model's tensors in checkpoints that were saved with a head.
+        padded_positions: True when positions start behind the padding id.
+        has_segments: True when the tokenizer gives the two texts of a row different token types.
+        has_distances: True when only distances between tokens are known to the model.
+        has_order: True when attention of an encoder knows distances: by a bias or a rotation.
+        is_projected_back: True when hidden states leave as wide as embeddings came in, however
+            wide the layers are.
+    """
+
+    kind: BackboneKind = "encoder"
+    base: str = ""
+    padded_positions: bool = False
+    has_segments: bool = False
+    has_distances: bool = False
+    has_order: bool = False
+    is_projected_back: bool = False
+
+
+_ROBERTA = Family(base="roberta.", padded_positions=True)
+_DECODER = Family(kind="decoder", base="model.")
+
+FAMILIES: Mapping[str, Family] = {
+    "albert": Family(base="albert.", has_segments=True),
+    "bart": Family(kind="encoder_decoder", base="model."),
+    "bert": Family(base="bert.", has_segments=True),
+    "camembert": _ROBERTA,
+    "deberta-v2": Family(base="deberta.", has_segments=True, has_order=True),
+    "distilbert": Family(base="distilbert."),
+    "electra": Family(base="electra.", has_segments=True),
+    "gemma": _DECODER,
+    "gemma2": _DECODER,
+    "gemma3_text": _DECODER,
+    "gpt2": Family(kind="decoder", base="transformer."),
+    "llama": _DECODER,
+    "mistral": _DECODER,
+    "modernbert": Family(base="model.", has_order=True),
+    "mpnet": Family(base="mpnet.", padded_positions=True, has_order=True),
+    "opt": Family(kind="decoder", base="model.", is_projected_back=True),
+    "qwen2": _DECODER,
+    "qwen3": _DECODER,
+    "roberta": _ROBERTA,
+    "t5": Family(kind="encoder_decoder", has_order=True, has_distances=True),
+    "xlm-roberta": _ROBERTA,
+}
+
+
+def family_of(config: Mapping[str, Any]) -> Family:
+    """Return what is known of a model's family, else what its config.json tells."""
+    known = FAMILIES.get(str(config.get("model_type", "")))
+    if known is not None:
+        return known
+    if config.get("is_encoder_decoder"):
+        return Family(kind="encoder_decoder")
+    names = [str(name) for name in config.get("architectures") or ()]
+    is_causal = any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names)
+    has_segments = int(config.get("type_vocab_size") or 0) > 1
+    return Family(kind="decoder" if is_causal else "encoder", has_segments=has_segments)
+
+
+def facts_of(
+    config: Mapping[str, Any], shapes: Mapping[str, Mapping[str, Any]], place: str
+) -> BackboneFacts:
+    """Read a model's sizes.
+
+    Args:
+        config: Content of config.json.
+        shapes: ``dtype`` and ``shape`` of each tensor of its safetensors, by name.
+        place: Folder or Hub id, for errors.
+
+    Raises:
+        BackboneError: If config.json brings code, or lacks a size.
+    """
+    if "auto_map" in config:
+        raise BackboneError(
+            f"{place} brings its own code (auto_map in config.json), which is never run.",
+            hint="Choose a model of a family that transformers knows.",
+        )
+    if not config.get("model_type"):
+        raise BackboneError(
+            f"config.json of {place} names no model_type.",
+            hint="It must hold a model saved by transformers.",
+        )
+    family = family_of(config)
+    try:
+        inside, heads = _size(config, "hidden"), _size(config, "heads")
+        embedding = _size(config, "embedding", inside)
+        hidden = embedding if family.is_projected_back else inside
+        first = int(config.get("pad_token_id", 1)) + 1 if family.padded_positions else 0
+        positions = UNLIMITED_POSITIONS if family.has_distances else _size(config, "positions")
+        return BackboneFacts(
+            family=str(config["model_type"]),
+            hidden=hidden,
+            layers=_size(config, "layers"),
+            heads=int(config.get("num_key_value_heads") or heads),
+            head_dim=_size(config, "head_dim", inside // heads),
+            vocab=int(config["vocab_size"]),
+            max_positions=positions - first,
+            total_parameters=count_weights(shapes, family),
+            first_position=first,
+            bias_parameters=count_weights(shapes, family, biases=True),
+            embedding=0 if embedding == hidden else embedding,
+            kind=family.kind,
+            has_segments=family.has_segments,
+            is_absolute=family.kind != "decoder" and not family.has_order,
+            query_heads=heads if config.get("num_key_value_heads") not in (None, heads) else 0,
+            inside=0 if inside == hidden else inside,
+            distinct_layers=int(config.get("num_hidden_groups") or 0),
+        )
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise BackboneError(f"config.json of {place} lacks or misstates {error}.") from error
+
+
+def _size(config: Mapping[str, Any], what: str, default: int | None = None) -> int:
+    for name in NAMES[what]:
+        if config.get(name) is not None:
+            return int(config[name])
+    if default is None:
+        raise KeyError(NAMES[what][0])
+    return default
+
+
+def count_weights(
+    shapes: Mapping[str, Mapping[str, Any]], family: Family, *, biases: bool = False
+) -> int:
+    """Count the numbers in a model's tensors, without heads, pooler and stored buffers.
+
+    Of an encoder-decoder the encoder and its embeddings count.
+
+    Args:
+        shapes: ``dtype`` and ``shape`` of each tensor, by name.
+        family: The model's family.
+        biases: Only the bias terms.
+    """
+    names: Iterable[str] = shapes
+    start = len(family.base)
+    inside = {name[start:]: name for name in names if name.startswith(family.base)}
+    if not family.base or not inside:
+        inside = {name: name for name in shapes}
+    if family.kind == "encoder_decoder":
+        is_shared = any(name.startswith("shared.") for name in inside)
+        inside = {
+            short: name
+            for short, name in inside.items()
+            if short.startswith(("encoder.", "shared."))
+            # The same table under a second name.
+            and not (is_shared and short.startswith("encoder.embed_tokens."))
+        }
+    return sum(
+        math.prod(shapes[name]["shape"])
+        for short, name in inside.items()
+        if not short.startswith(HEADS)
+        and shapes[name]["dtype"][0] in "FB"
+        # Stored masks of GPT-2 are called biases.
+        and not (short.endswith("attn.bias") and len(shapes[name]["shape"]) != 1)
+        and not short.endswith("masked_bias")
+        and (not biases or short.endswith((".bias", ".beta")))
+    )

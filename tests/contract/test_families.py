@@ -1,0 +1,159 @@
+"""Every family of backbones: what stands where, who sees whom, and what a method can train."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.backbones import probe
+from core.backbones.facts import read_out_of
+from core.backbones.load import Backbone
+from core.backbones.readout import pool
+from core.backbones.spec import BackboneChoice, Pooling
+from core.errors import BackboneError
+from core.methods._layout import prompt_free, surround
+from core.methods._module import BackboneInputs, PromptMethod, TokenBatch
+from tests.method_tools import make_batch, make_config, make_method, shake, tiny_backbone
+from tests.tiny_families import BUILDERS
+
+FAMILIES = sorted(BUILDERS)
+METHODS = (
+    "linear_probe",
+    "fine_tuning",
+    "lora",
+    "prompt_tuning",
+    "p_tuning",
+    "smop",
+    "dynamic_prompt",
+    "p_tuning_v2",
+)
+NO_PREFIX = {"mpnet"}
+"""Families whose attention takes no prefix."""
+OWN_MASKS = {"deberta-v2", "mpnet"}
+"""Families that are given which tokens are real, and no ready mask."""
+
+
+def read_out(backbone: Backbone) -> Pooling:
+    return read_out_of(BackboneChoice(path="here"), backbone.facts)
+
+
+def read(backbone: Backbone, method: PromptMethod, inputs: BackboneInputs) -> Tensor:
+    hidden = backbone.forward(inputs, method.own_backbone())
+    return pool(hidden, inputs, read_out(backbone))
+
+
+def build(family: str, kind: str) -> tuple[Backbone, PromptMethod]:
+    backbone = tiny_backbone(family)
+    return backbone, shake(make_method(backbone, kind))
+
+
+def pairs() -> list[tuple[str, str]]:
+    return [
+        (family, kind)
+        for family in FAMILIES
+        for kind in METHODS
+        if not (kind == "p_tuning_v2" and family in NO_PREFIX)
+    ]
+
+
+@pytest.mark.parametrize(("family", "kind"), pairs())
+def test_a_method_trains_what_its_formula_counts(family: str, kind: str) -> None:
+    backbone, method = build(family, kind)
+    probe.check(backbone, method, read_out(backbone))
+    counted = {
+        name: sum(tensor.numel() for tensor in tensors)
+        for name, tensors in method.parameter_groups().items()
+    }
+    formula = make_config(kind).num_trainable(backbone.facts, 3)
+    assert formula.pop("head") == backbone.facts.hidden * 3 + 3
+    assert counted == formula
+
+
+@pytest.mark.parametrize(("family", "kind"), pairs())
+def test_a_row_depends_on_neither_padding_nor_partners(family: str, kind: str) -> None:
+    backbone, method = build(family, kind)
+    wide = make_batch(backbone, (9, 16, 5), 24, second=3)
+    narrow = make_batch(backbone, (9, 16, 5), 24, second=3)
+    narrow = TokenBatch(
+        narrow.token_ids[:, :16], narrow.token_types[:, :16], narrow.mask[:, :16], narrow.feature
+    )
+    with torch.no_grad():
+        together = read(backbone, method, method.adapt(narrow))
+        padded = read(backbone, method, method.adapt(wide))
+        alone = torch.cat(
+            [
+                read(backbone, method, method.adapt(row))
+                for row in (_rows(narrow, slice(place, place + 1)) for place in range(3))
+            ]
+        )
+    assert torch.allclose(together, padded, atol=2e-5, rtol=1e-5)
+    assert torch.allclose(together, alone, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in OWN_MASKS])
+def test_rows_of_one_shape_are_bit_identical_alone_and_together(family: str) -> None:
+    backbone, method = build(family, "prompt_tuning")
+    whole, padded = make_batch(backbone, (16, 16), 16), make_batch(backbone, (16, 7), 16)
+    with torch.no_grad():
+        first = read(backbone, method, method.adapt(whole))[0]
+        second = read(backbone, method, method.adapt(padded))[0]
+    same = torch.equal(whole.token_ids[0], padded.token_ids[0])
+    assert same
+    assert torch.equal(first, second)
+
+
+def _rows(batch: TokenBatch, rows: slice) -> TokenBatch:
+    feature = None if batch.feature is None else batch.feature[rows]
+    return TokenBatch(batch.token_ids[rows], batch.token_types[rows], batch.mask[rows], feature)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_last_token_stands_behind_text_and_prompt(family: str) -> None:
+    backbone = tiny_backbone(family)
+    batch = make_batch(backbone, (9, 6), 12)
+    embeddings = backbone.embed(batch.token_ids)
+    prompt = torch.ones(2, 4, backbone.facts.width)
+    lead = backbone.facts.lead
+    for cut in (0, 2, 4):
+        inputs = surround(embeddings, batch, prompt, torch.tensor([cut, cut]), backbone.facts)
+        for row, size in enumerate((9, 6)):
+            end = size + 4 - 1
+            assert int(inputs.last[row]) == end
+            assert torch.equal(inputs.embeddings[row, end], embeddings[row, size - 1])
+            assert torch.equal(
+                inputs.embeddings[row, lead : lead + cut], prompt[row, :cut].to(embeddings.dtype)
+            )
+            first = int(inputs.read_out[row])
+            assert torch.equal(inputs.embeddings[row, first], embeddings[row, 0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_decoders_look_back_and_all_others_look_around(family: str) -> None:
+    backbone = tiny_backbone(family)
+    batch = make_batch(backbone, (9,), 9)
+    inputs = prompt_free(backbone, batch)
+    changed = inputs.embeddings.clone()
+    changed[0, 5] += torch.randn(backbone.facts.width, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        moved = backbone.forward(replace(inputs, embeddings=changed)) - backbone.forward(inputs)
+    reacts = moved[0].abs().amax(dim=1) > 1e-6
+    before, after = reacts[:5], reacts[5:]
+    assert bool(after.all())
+    assert bool(before.any()) == (backbone.facts.kind != "decoder")
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f in ("gpt2", "llama", "opt")])
+def test_a_decoder_is_not_read_out_at_its_first_token(family: str) -> None:
+    backbone, method = build(family, "prompt_tuning")
+    with pytest.raises(BackboneError, match="train nothing"):
+        probe.check(backbone, method, "first")
+
+
+@pytest.mark.parametrize("family", sorted(NO_PREFIX))
+def test_a_prefix_is_refused_where_attention_takes_none(family: str) -> None:
+    backbone, method = build(family, "p_tuning_v2")
+    with pytest.raises(BackboneError, match="cannot take a prefix.*input prompt"):
+        probe.check(backbone, method, read_out(backbone))
