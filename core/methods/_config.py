@@ -50,13 +50,16 @@ class LearningRates(Part):
         return LearningRates(**filled)
 
 
+BackboneKind = Literal["encoder", "decoder", "encoder_decoder"]
+
+
 @dataclass(frozen=True)
 class BackboneFacts:
     """Sizes that parameter formulas need, read from a model's config.json without torch.
 
     Attributes:
         family: ``model_type`` of the configuration, for example ``bert``.
-        hidden: Width of the token embeddings.
+        hidden: Width of the hidden states.
         layers: Number of transformer layers.
         heads: Attention heads (key/value heads where they differ).
         head_dim: Width of one head.
@@ -65,6 +68,15 @@ class BackboneFacts:
         total_parameters: All weights of the backbone, without heads.
         first_position: Position id of the first token (RoBERTa counts from behind its padding id).
         bias_parameters: Numbers in bias terms, without heads; 0 for a backbone without any.
+        embedding: Width of the token embeddings where it is not ``hidden``, else 0.
+        kind: What a pass is; of an encoder-decoder the encoder is used.
+        has_segments: True when the tokens of a row say which of two texts they belong to.
+        is_absolute: True when only a token's number in the row tells its place: attention sees all
+            tokens, and no distances.
+        lead: Special tokens in front of every text, 0 or 1; behind it always stands one.
+        query_heads: Attention heads where they are more than ``heads``, else 0.
+        inside: Width of the hidden states between layers where it is not ``hidden``, else 0.
+        distinct_layers: Layers with weights of their own where layers share them, else 0.
     """
 
     family: str
@@ -77,6 +89,19 @@ class BackboneFacts:
     total_parameters: int
     first_position: int = 0
     bias_parameters: int = 0
+    embedding: int = 0
+    kind: BackboneKind = "encoder"
+    has_segments: bool = True
+    is_absolute: bool = True
+    lead: int = 1
+    query_heads: int = 0
+    inside: int = 0
+    distinct_layers: int = 0
+
+    @property
+    def width(self) -> int:
+        """Width of the token embeddings, and so of prompt vectors."""
+        return self.embedding or self.hidden
 
 
 @dataclass(frozen=True)
@@ -120,6 +145,16 @@ class MethodConfig(Part, ABC):
         return self.kind
 
     @property
+    def search(self) -> tuple[Search, ...]:
+        """Values that tuning may try with these settings."""
+        return self.SEARCH
+
+    @property
+    def lacks_trials(self) -> str:
+        """What only trials can fill in, as a sentence; empty: it can be trained as it is."""
+        return ""
+
+    @property
     def default_rates(self) -> LearningRates:
         """Learning rates where the recipe gives none, for these settings."""
         return self.DEFAULT_RATES
@@ -132,11 +167,6 @@ class MethodConfig(Part, ABC):
     @property
     def sums_choices(self) -> bool:
         """True when the loss sums over what a selector may choose, one pass a choice."""
-        return False
-
-    @property
-    def needs_segments(self) -> bool:
-        """True when the method must be told where the first of two texts ends."""
         return False
 
     @property
@@ -156,6 +186,16 @@ class MethodConfig(Part, ABC):
         if useless:
             raise ValueError(f"learning_rates: {self.kind} trains no {' and no '.join(useless)}")
         return self
+
+    def require_fit(self, facts: BackboneFacts) -> None:
+        """Check that these settings mean something on a backbone.
+
+        Args:
+            facts: Sizes of the backbone.
+
+        Raises:
+            ConfigError: If they do not; ``field`` is a field of the method.
+        """
 
     @abstractmethod
     def describe(self) -> str:

@@ -1,30 +1,47 @@
 """Where prompt vectors and tokens stand: one permutation a row, one gather a batch.
 
-A row of n tokens ``[CLS] x_1 … x_(n-2) [SEP]`` whose first a of l prompt vectors are used, b of
+A row of n tokens ``[CLS] x_1 … x_m [SEP]`` whose first a of l prompt vectors are used, b of
 them at the place s and the others at the end, becomes
 
-    [CLS]  x_1 … x_s  P_1 … P_b  x_(s+1) … x_(n-2)  P_(b+1) … P_a  [SEP]  padding  P_(a+1) … P_l
+    [CLS]  x_1 … x_s  P_1 … P_b  x_(s+1) … x_m  P_(b+1) … P_a  [SEP]  padding  P_(a+1) … P_l
 
-so [CLS] stays at column 0, and vectors that are not used stand behind everything, masked like
-padding: the row is exactly that of a prompt of a vectors. A *cut* has s = 0: b = a is a pure prefix
-and b = 0 a pure postfix. A *slot* has b = a: the whole prompt stands at s.
+so [CLS] stays at column 0, the last token stays behind all that is used, and vectors that are not
+used stand behind everything, masked like padding: the row is exactly that of a prompt of a vectors.
+Backbones without a token in front of the text (T5, GPT-2) have no [CLS], and m = n - 1; behind the
+text there always is one token, where decoders are read out. A *cut* has s = 0: b = a is a pure
+prefix and b = 0 a pure postfix. A *slot* has b = a: the whole prompt stands at s.
+
+*Rotated*, as the authors' code has cuts, the first a - b vectors stand behind the text and the
+last b in front of it, each part in its own order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from core.backbones.embed import plain_inputs, positions
 from core.backbones.load import Backbone
+from core.methods._arrange import Arrange, Layout
 from core.methods._config import BackboneFacts
-from core.methods._module import BackboneInputs, Choice, TokenBatch
+from core.methods._module import BackboneInputs, Choice, DeepSlots, TokenBatch
+
+
+@dataclass(frozen=True)
+class DeepPrompt:
+    """What the prompt vectors of each row get in front of each layer.
+
+    Attributes:
+        vectors: Those beyond the active ones are zero.
+        overwrites: True: they replace the hidden states; False: they are added to them.
+    """
+
+    vectors: Float[Tensor, "batch prompt layers inside"]
+    overwrites: bool
 
 
 @dataclass(frozen=True)
@@ -33,176 +50,62 @@ class Place:
 
     Attributes:
         before: Vectors at the place, 0 to ``active``; the other used ones stand at the end.
-        insert: The place: content tokens in front of it, 0 to n - 2.
+        insert: The place: content tokens in front of it, 0 to m.
         active: Vectors that are used.
+        is_rotated: True: the last ones stand at the place and the first ones at the end; all
+            vectors must then be used.
     """
 
     before: Int[Tensor, " batch"]
     insert: Int[Tensor, " batch"]
     active: Int[Tensor, " batch"]
+    is_rotated: bool = False
 
     @classmethod
     def cut(
-        cls, cut: Int[Tensor, " batch"], num_vectors: int, active: Int[Tensor, " batch"] | None
+        cls,
+        cut: Int[Tensor, " batch"],
+        num_vectors: int,
+        active: Int[Tensor, " batch"] | None,
+        is_rotated: bool = False,
     ) -> Place:
         """Put at most ``cut`` vectors before the input and the others after it."""
         used = torch.full_like(cut, num_vectors) if active is None else active
-        return cls(torch.minimum(cut, used), torch.zeros_like(cut), used)
+        return cls(torch.minimum(cut, used), torch.zeros_like(cut), used, is_rotated)
 
-
-@dataclass(frozen=True)
-class Layout:
-    """Both directions of a row's permutation of ``[tokens ; prompt]``.
-
-    Attributes:
-        source: Where each column comes from: below ``length`` a token, else a prompt vector.
-        token_column: Column of each token.
-        prompt_column: Column of each prompt vector.
-    """
-
-    source: Int[Tensor, "batch total"]
-    token_column: Int[Tensor, "batch length"]
-    prompt_column: Int[Tensor, "batch prompt"]
+    def ranks(self, num_vectors: int) -> Int[Tensor, "batch vectors"]:
+        """Number the vectors of each row in the order in which they stand there."""
+        vector = torch.arange(num_vectors, device=self.before.device).expand(len(self.before), -1)
+        if not self.is_rotated:
+            return vector
+        return (vector - (self.active - self.before)[:, None]) % num_vectors
 
 
 def layout_of(
-    num_tokens: Int[Tensor, " batch"], place: Place, length: int, num_vectors: int
+    num_tokens: Int[Tensor, " batch"], place: Place, length: int, num_vectors: int, lead: int = 1
 ) -> Layout:
     """Compute the permutations by index arithmetic.
 
     Args:
-        num_tokens: Real tokens of each row, [CLS] and [SEP] included, at least 2.
+        num_tokens: Real tokens of each row, special ones included, at least ``lead`` + 1.
         place: Where the prompt stands.
         length: Columns of the token batch.
         num_vectors: Vectors of the prompt, used or not.
+        lead: Special tokens in front of the text, 0 or 1.
     """
     device = num_tokens.device
-    last, insert = (num_tokens - 1)[:, None], place.insert[:, None]
+    last, start = (num_tokens - 1)[:, None], place.insert[:, None] + lead
     before, active = place.before[:, None], place.active[:, None]
     token = torch.arange(length, device=device)[None]
-    shift = torch.where(token < last, torch.where(token > insert, before, 0), active)
+    shift = torch.where(token < last, torch.where(token >= start, before, 0), active)
     token_column = token + shift
-    vector = torch.arange(num_vectors, device=device)[None]
-    at_end = torch.where(vector < active, last, length)
-    prompt_column = vector + torch.where(vector < before, insert + 1, at_end)
+    rank = place.ranks(num_vectors)
+    at_end = torch.where(rank < active, last, length)
+    prompt_column = rank + torch.where(rank < before, start, at_end)
     columns = torch.cat([token_column, prompt_column], dim=1)
     source = torch.empty_like(columns)
     source.scatter_(1, columns, torch.arange(columns.shape[1], device=device).expand_as(columns))
     return Layout(source, token_column, prompt_column)
-
-
-def _take_rows(
-    table: Float[Tensor, "batch rows hidden"], index: Int[Tensor, "batch columns"]
-) -> Float[Tensor, "batch columns hidden"]:
-    batch, rows, hidden = table.shape
-    start = torch.arange(batch, device=index.device)[:, None] * rows
-    taken = table.reshape(batch * rows, hidden).index_select(0, (index + start).reshape(-1))
-    return taken.reshape(batch, index.shape[1], hidden)
-
-
-class _Arrange(torch.autograd.Function):
-    """Put tokens and prompt vectors at their columns; the gradient of the choice by correlation.
-
-    ``share`` is a one-hot row over the choices whose value is only implied by ``source``: its
-    gradient is that of the mixture of all layouts, up to a constant a row that cancels in the
-    softmax behind it (arXiv 2303.02909, straight-through; no mixture is ever built). The choices
-    are the cuts 0..l, or those of ``others`` when it is given.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        tokens: Tensor,
-        prompt: Tensor,
-        share: Tensor | None,
-        num_tokens: Tensor,
-        active: Tensor,
-        layout: Layout,
-        others: Sequence[Layout],
-    ) -> Tensor:
-        ctx.layout, ctx.others = layout, others
-        ctx.save_for_backward(tokens, prompt, num_tokens, active)
-        table = torch.cat([tokens, prompt.to(tokens.dtype)], dim=1)
-        return _take_rows(table, layout.source)
-
-    @staticmethod
-    @once_differentiable
-    def backward(
-        ctx: Any, gradient: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None, None]:
-        tokens, prompt, num_tokens, active = ctx.saved_tensors
-        wants_tokens, wants_prompt, wants_share = ctx.needs_input_grad[:3]
-        token_gradient = prompt_gradient = share_gradient = None
-        if wants_tokens:
-            token_gradient = _take_rows(gradient, ctx.layout.token_column)
-        if wants_prompt:
-            prompt_gradient = _take_rows(gradient, ctx.layout.prompt_column).to(prompt.dtype)
-        if wants_share and ctx.others:
-            share_gradient = layout_gradient(
-                tokens.float(), prompt.float(), ctx.others, gradient.float()
-            )
-        elif wants_share:
-            share_gradient = cut_gradient(
-                tokens.float(), prompt.float(), num_tokens, gradient.float(), active
-            )
-        return token_gradient, prompt_gradient, share_gradient, None, None, None, None
-
-
-def layout_gradient(
-    tokens: Float[Tensor, "batch length hidden"],
-    prompt: Float[Tensor, "batch prompt hidden"],
-    layouts: Sequence[Layout],
-    gradient: Float[Tensor, "batch total hidden"],
-) -> Float[Tensor, "batch choices"]:
-    """Gradient of the loss for each layout's share in the mixture of a few layouts."""
-    table = torch.cat([tokens, prompt], dim=1)
-    shares = [(_take_rows(table, layout.source) * gradient).sum(dim=(1, 2)) for layout in layouts]
-    return torch.stack(shares, dim=1)
-
-
-def cut_gradient(
-    tokens: Float[Tensor, "batch length hidden"],
-    prompt: Float[Tensor, "batch prompt hidden"],
-    num_tokens: Int[Tensor, " batch"],
-    gradient: Float[Tensor, "batch total hidden"],
-    active: Int[Tensor, " batch"],
-) -> Float[Tensor, "batch cuts"]:
-    """Gradient of the loss for each cut's share in the mixture of layouts.
-
-    For cut b: dot products of the first b vectors with the columns before the input, of the
-    content with the columns shifted by b, and of the other vectors with the columns after it.
-
-    Args:
-        tokens: Word embeddings.
-        prompt: Prompt vectors, zero where they are not used.
-        num_tokens: Real tokens of each row.
-        gradient: Gradient at the arranged embeddings.
-        active: Vectors that are used; larger cuts stand for this one.
-    """
-    batch, length, _ = tokens.shape
-    num_vectors = prompt.shape[1]
-    inner = gradient[:, 1:]
-    token = torch.arange(length, device=tokens.device)[None]
-    is_content = (token >= 1) & (token < (num_tokens - 1)[:, None])
-    content = torch.where(is_content[..., None], tokens, 0.0)[:, 1:]
-
-    # Every product of a column with a content token, summed along the diagonals 0..l.
-    products = torch.bmm(inner, content.transpose(1, 2))
-    columns, width = products.shape[1:]
-    diagonals = products.as_strided(
-        (batch, num_vectors + 1, width), (columns * width, width, width + 1)
-    ).sum(dim=-1)
-
-    zero = gradient.new_zeros(batch, 1)
-    before = (inner[:, :num_vectors] * prompt).sum(dim=-1)
-    vector = torch.arange(num_vectors, device=tokens.device)[None]
-    cut = torch.arange(num_vectors + 1, device=tokens.device)[None]
-    diagonals = diagonals.gather(1, torch.minimum(cut, active[:, None]))
-    after_columns = vector + (num_tokens - 2)[:, None]
-    after = (_take_rows(inner, after_columns) * prompt).sum(dim=-1)
-    up_to = torch.cat([zero, before.cumsum(dim=1)], dim=1)
-    from_on = torch.cat([after.flip(1).cumsum(dim=1).flip(1), zero], dim=1)
-    return up_to + diagonals + from_on
 
 
 def prompt_free(backbone: Backbone, batch: TokenBatch) -> BackboneInputs:
@@ -210,16 +113,19 @@ def prompt_free(backbone: Backbone, batch: TokenBatch) -> BackboneInputs:
     return plain_inputs(backbone.embed(batch.token_ids), batch, backbone.facts)
 
 
-def slot_places(batch: TokenBatch, slots: Sequence[str | float]) -> Int[Tensor, "batch slots"]:
+def slot_places(
+    batch: TokenBatch, slots: Sequence[str | float], lead: int = 1
+) -> Int[Tensor, "batch slots"]:
     """Find the places of named slots in each row, as content tokens in front of them.
 
     Args:
-        batch: Tokens, with [CLS] first and [SEP] last in each row.
+        batch: Tokens, with one special token behind the text in each row.
         slots: ``front``, ``border`` (behind the first segment and its separator; the end where
             there is one segment), ``end``, or a share of the content, 0 to 1.
+        lead: Special tokens in front of the text, 0 or 1.
     """
-    content = batch.mask.sum(dim=1) - 2
-    first_segment = (batch.mask & (batch.token_types == 0)).sum(dim=1) - 1
+    content = batch.mask.sum(dim=1) - 1 - lead
+    first_segment = (batch.mask & (batch.token_types == 0)).sum(dim=1) - lead
     known = {
         "front": torch.zeros_like(content),
         "border": torch.minimum(first_segment, content),
@@ -244,12 +150,14 @@ def surround(
     share: Float[Tensor, "batch cuts"] | None = None,
     choice: Choice | None = None,
     active: Int[Tensor, " batch"] | None = None,
+    deep: DeepPrompt | None = None,
+    is_rotated: bool = False,
 ) -> BackboneInputs:
     """Put ``cut`` prompt vectors before each input and the others after it.
 
     Args:
         embeddings: Word embeddings of the batch.
-        batch: Tokens, with [CLS] first and [SEP] last in each row.
+        batch: Tokens, with one special token behind the text in each row.
         prompt: Prompt vectors of each row; those beyond ``active`` are zero.
         cut: Vectors before the input, of each row.
         facts: Sizes of the backbone.
@@ -257,9 +165,12 @@ def surround(
             None when the cut is not trained.
         choice: What was chosen, for traces.
         active: Vectors that are used, of each row; None: all.
+        deep: What the vectors get inside the backbone; None: nothing.
+        is_rotated: True: the last ``cut`` vectors stand before the input and the first ones after
+            it; then ``active`` is None.
     """
-    place = Place.cut(cut, prompt.shape[1], active)
-    inputs = _place(embeddings, batch, prompt, place, facts, share, ())
+    place = Place.cut(cut, prompt.shape[1], active, is_rotated)
+    inputs = _place(embeddings, batch, prompt, place, facts, share, (), deep)
     return replace(inputs, choice=choice or Choice())
 
 
@@ -274,12 +185,13 @@ def insert(
     share: Float[Tensor, "batch slots"] | None = None,
     choice: Choice | None = None,
     active: Int[Tensor, " batch"] | None = None,
+    deep: DeepPrompt | None = None,
 ) -> BackboneInputs:
     """Put the whole prompt at one of a few places inside each input.
 
     Args:
         embeddings: Word embeddings of the batch.
-        batch: Tokens, with [CLS] first and [SEP] last in each row.
+        batch: Tokens, with one special token behind the text in each row.
         prompt: Prompt vectors of each row; those beyond ``active`` are zero.
         slots: Places of each row: content tokens in front of each.
         slot: Index of the place that is taken, of each row.
@@ -288,6 +200,7 @@ def insert(
             None when the slot is not trained.
         choice: What was chosen, for traces.
         active: Vectors that are used, of each row; None: all.
+        deep: What the vectors get inside the backbone; None: nothing.
     """
     num_vectors, length = prompt.shape[1], batch.token_ids.shape[1]
     used = torch.full_like(slot, num_vectors) if active is None else active
@@ -295,11 +208,11 @@ def insert(
     if share is not None:
         num_tokens = batch.mask.sum(dim=1)
         others = [
-            layout_of(num_tokens, Place(used, index, used), length, num_vectors)
+            layout_of(num_tokens, Place(used, index, used), length, num_vectors, facts.lead)
             for index in slots.unbind(dim=1)
         ]
     place = Place(used, slots.gather(1, slot[:, None])[:, 0], used)
-    inputs = _place(embeddings, batch, prompt, place, facts, share, others)
+    inputs = _place(embeddings, batch, prompt, place, facts, share, others, deep)
     return replace(inputs, choice=choice or Choice())
 
 
@@ -311,35 +224,58 @@ def _place(
     facts: BackboneFacts,
     share: Float[Tensor, "batch choices"] | None,
     others: Sequence[Layout],
+    deep: DeepPrompt | None,
 ) -> BackboneInputs:
     """Arrange tokens and prompt; positions count the final columns.
 
     A prompt vector has the segment of the token in front of its place, and so segment 0 before
-    the input and the last segment after it.
+    the input and the last segment after it; in front of everything that of the first token.
     """
     rows, length = batch.token_ids.shape
     num_vectors = prompt.shape[1]
     num_tokens = batch.mask.sum(dim=1)
-    layout = layout_of(num_tokens, place, length, num_vectors)
+    layout = layout_of(num_tokens, place, length, num_vectors, facts.lead)
     total = length + num_vectors
     column = torch.arange(total, device=embeddings.device)[None]
-    vector = torch.arange(num_vectors, device=embeddings.device)[None]
     is_token = layout.source < length
     in_front = torch.where(
-        vector < place.before[:, None], place.insert[:, None], (num_tokens - 1)[:, None]
+        place.ranks(num_vectors) < place.before[:, None],
+        (place.insert[:, None] + facts.lead - 1).clamp(min=0),
+        (num_tokens - 1)[:, None],
     )
     types = torch.cat([batch.token_types, batch.token_types.gather(1, in_front)], dim=1)
-    arranged: Tensor = _Arrange.apply(  # type: ignore[no-untyped-call]
-        embeddings, prompt, share, num_tokens, place.active, layout, others
-    )
+
+    def arrange(tokens: Tensor, vectors: Tensor) -> Tensor:
+        arranged: Tensor = Arrange.apply(  # type: ignore[no-untyped-call]
+            tokens, vectors, share, num_tokens, place.active, layout, others, facts.lead,
+            place.is_rotated,
+        )  # fmt: skip
+        return arranged
+
     used = num_tokens + place.active
     return BackboneInputs(
-        embeddings=arranged,
+        embeddings=arrange(embeddings, prompt),
         mask=column < used[:, None],
         content_mask=is_token & (layout.source < num_tokens[:, None]),
         position_ids=positions(rows, total, facts, embeddings.device),
         token_types=types.gather(1, layout.source),
         prefix=(),
-        read_out=torch.zeros_like(num_tokens),
+        read_out=layout.token_column[:, 0],
         last=used - 1,
+        deep=None if deep is None else _arrange_deep(deep, length, arrange),
     )
+
+
+def _arrange_deep(
+    deep: DeepPrompt, length: int, arrange: Callable[[Tensor, Tensor], Tensor]
+) -> DeepSlots:
+    """Put what the vectors get in all layers where the vectors stand, with one gather."""
+    vectors = deep.vectors
+    rows, _, layers, inside = vectors.shape
+    nothing = vectors.new_zeros(1, 1, 1)
+    flat = arrange(nothing.expand(rows, length, layers * inside), vectors.flatten(start_dim=2))
+    added = flat.reshape(rows, -1, layers, inside).unbind(dim=2)
+    if not deep.overwrites:
+        return DeepSlots(added)
+    ones = torch.ones_like(vectors[:, :, 0, :1])
+    return DeepSlots(added, 1 - arrange(nothing.expand(rows, length, 1), ones))

@@ -21,8 +21,8 @@ class TokenBatch:
         token_ids: Token ids; padding holds the tokenizer's padding id.
         token_types: Segment ids (0 or 1).
         mask: True at real tokens.
-        feature: Cached masked mean of the last hidden states of one prompt-free pass, or None
-            when the method does not ask for it.
+        feature: Cached mean of the last hidden states of one prompt-free pass, over the real
+            tokens or as ``PromptMethod.averages_padding`` says; None when no method asks for it.
     """
 
     token_ids: Int[Tensor, "batch length"]
@@ -101,6 +101,19 @@ class Candidates:
 
 
 @dataclass(frozen=True)
+class DeepSlots:
+    """What virtual tokens get in front of each layer, in the final layout.
+
+    Attributes:
+        added: For each layer what is added to the hidden states; zero at real tokens.
+        kept: 1 where hidden states stay, 0 where they are replaced; None: all stay.
+    """
+
+    added: tuple[Float[Tensor, "batch total inside"], ...]
+    kept: Float[Tensor, "batch total 1"] | None = None
+
+
+@dataclass(frozen=True)
 class BackboneInputs:
     """Everything that one pass of the backbone needs; rows of several runs can be concatenated.
 
@@ -117,6 +130,7 @@ class BackboneInputs:
         choice: What the method chose, for traces and histograms.
         candidates: Choices that the loss sums over; the rows are then one for each example and
             candidate. None: one row an example.
+        deep: What virtual tokens get inside the backbone; None: nothing.
     """
 
     embeddings: Float[Tensor, "batch total hidden"]
@@ -129,12 +143,16 @@ class BackboneInputs:
     last: Int[Tensor, " batch"]
     choice: Choice = field(default_factory=Choice)
     candidates: Candidates | None = None
+    deep: DeepSlots | None = None
 
     @property
-    def launch_shape(self) -> tuple[int, int, int]:
-        """(total length, prefix length, dtype as a number): rows that may share one pass."""
+    def launch_shape(self) -> tuple[int, int, torch.dtype, str]:
+        """Total length, prefix length, precision and injection: rows that may share one pass."""
         prefix = self.prefix[0][0].shape[2] if self.prefix else 0
-        return (self.embeddings.shape[1], prefix, hash(self.embeddings.dtype))
+        injection = "input"
+        if self.deep is not None:
+            injection = "deep_add" if self.deep.kept is None else "deep_overwrite"
+        return (self.embeddings.shape[1], prefix, self.embeddings.dtype, injection)
 
 
 def concatenate(inputs: Sequence[BackboneInputs]) -> BackboneInputs:
@@ -153,7 +171,7 @@ def concatenate(inputs: Sequence[BackboneInputs]) -> BackboneInputs:
         return first
     shapes = {item.launch_shape for item in inputs}
     if len(shapes) > 1:
-        raise ValueError(f"rows of different launch shapes cannot share a pass: {sorted(shapes)}")
+        raise ValueError(f"rows of different launch shapes cannot share a pass: {shapes}")
     prefix = tuple(
         tuple(
             torch.cat([item.prefix[layer][side] for item in inputs])
@@ -170,7 +188,17 @@ def concatenate(inputs: Sequence[BackboneInputs]) -> BackboneInputs:
         prefix=prefix,
         read_out=torch.cat([item.read_out for item in inputs]),
         last=torch.cat([item.last for item in inputs]),
+        deep=_concatenate_deep([item.deep for item in inputs if item.deep is not None]),
     )
+
+
+def _concatenate_deep(parts: Sequence[DeepSlots]) -> DeepSlots | None:
+    """Put what several runs' virtual tokens get one after the other, layer by layer."""
+    if not parts:
+        return None
+    added = tuple(torch.cat(layer) for layer in zip(*(part.added for part in parts), strict=True))
+    kept = [part.kept for part in parts if part.kept is not None]
+    return DeepSlots(added, torch.cat(kept) if kept else None)
 
 
 @dataclass(frozen=True)
@@ -180,10 +208,12 @@ class SelectorNoise:
     Attributes:
         generator: CPU generator seeded from (run seed, step, "selector").
         temperature: Gumbel-Softmax temperature of this step, dimensionless.
+        share_done: Share of the run's updates that were made before this one, 0 to 1.
     """
 
     generator: torch.Generator
     temperature: float
+    share_done: float = 0.0
 
 
 class PromptMethod(nn.Module, ABC):
@@ -195,6 +225,10 @@ class PromptMethod(nn.Module, ABC):
 
     needs_feature: bool = False
     """True when ``TokenBatch.feature`` must be filled."""
+    averages_padding: bool = False
+    """True when that feature is the mean over all columns, padding included."""
+    stages: tuple[float, ...] = (0.0,)
+    """Shares of the updates at which it begins to train other tensors; each is trained in one."""
 
     @abstractmethod
     def adapt(self, batch: TokenBatch, noise: SelectorNoise | None = None) -> BackboneInputs:
@@ -202,7 +236,8 @@ class PromptMethod(nn.Module, ABC):
 
         Args:
             batch: Tokens of this run.
-            noise: Randomness of a training step; None in evaluation, where choices are by argmax.
+            noise: Randomness of a training step; None in evaluation, where choices are by argmax
+                or, for methods that say so, drawn out of each row's own stream.
         """
 
     @abstractmethod
@@ -220,3 +255,22 @@ class PromptMethod(nn.Module, ABC):
     def own_backbone(self) -> nn.Module | None:
         """Return the method's own backbone module when it trains one, else None."""
         return None
+
+
+class ChoosingMethod(PromptMethod, ABC):
+    """A method that chooses something for each row, and can be told what to choose instead."""
+
+    @abstractmethod
+    def adapt_with(self, batch: TokenBatch, choice: Choice) -> BackboneInputs:
+        """Adapt as in evaluation, but with the choices that are given.
+
+        Given the choice that ``adapt`` shows for a batch, it gives the same inputs.
+
+        Args:
+            batch: Tokens of this run.
+            choice: ``cut``, ``slot``, ``length`` or ``pool_weights`` of each row; what is None is
+                chosen as usual. Probabilities are not read.
+
+        Raises:
+            ValueError: If it names an axis of which nothing is chosen.
+        """

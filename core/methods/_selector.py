@@ -6,6 +6,7 @@ that a draw is the same on every device.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal
 
 import torch
@@ -13,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from core.backbones.load import Backbone
-from core.methods._module import SelectorNoise
+from core.methods._module import SelectorNoise, TokenBatch
 
 UNIFORM_BOUND = 0.5
 
@@ -39,13 +40,36 @@ def gumbel_choice(
     Returns:
         Drawn indices, and their one-hot rows, which carry the gradient of the soft sample.
     """
-    exponential = torch.empty(scores.shape).exponential_(generator=noise.generator)
-    gumbel = -exponential.clamp(min=torch.finfo(torch.float32).tiny).log()
-    noisy = scores + gumbel.to(scores.device)
+    noisy = scores + _gumbel(tuple(scores.shape), noise.generator).to(scores.device)
     index = best(noisy.detach())
     soft = torch.softmax(noisy / noise.temperature, dim=1)
     hard = torch.nn.functional.one_hot(index, scores.shape[1]).to(soft.dtype)
     return index, hard + (soft - soft.detach())
+
+
+def row_gumbel(batch: TokenBatch, seed: int, choices: int) -> Float[Tensor, "batch choices"]:
+    """Draw Gumbel noise for choices that are drawn where nothing is trained.
+
+    Each row has a stream of its own, named by the run and the row's tokens: what it draws is the
+    same in every evaluation, whatever is scored beside it and however far it is padded.
+
+    Args:
+        batch: Rows.
+        seed: What names the run, 0 to 2**62.
+        choices: Numbers for each row, a count.
+    """
+    rows = []
+    for ids, count in zip(batch.token_ids.cpu(), batch.mask.sum(dim=1).tolist(), strict=True):
+        text = f"{seed}|{ids[:count].tolist()}".encode()
+        stream = torch.Generator()
+        stream.manual_seed(int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1)
+        rows.append(_gumbel((choices,), stream))
+    return torch.stack(rows).to(batch.token_ids.device)
+
+
+def _gumbel(shape: tuple[int, ...], stream: torch.Generator) -> Tensor:
+    exponential = torch.empty(shape).exponential_(generator=stream)
+    return -exponential.clamp(min=torch.finfo(torch.float32).tiny).log()
 
 
 def initial_vectors(
@@ -61,8 +85,21 @@ def initial_vectors(
     """
     facts = backbone.facts
     if init == "uniform":
-        return torch.rand(count, facts.hidden, generator=draw) * 2 * UNIFORM_BOUND - UNIFORM_BOUND
-    entries = torch.randint(facts.vocab, (1, count), generator=draw)
+        return torch.rand(count, facts.width, generator=draw) * 2 * UNIFORM_BOUND - UNIFORM_BOUND
+    return _embedded(torch.randint(facts.vocab, (1, count), generator=draw), backbone)
+
+
+def first_vectors(count: int, backbone: Backbone) -> Float[Tensor, "count hidden"]:
+    """Take the word embeddings of the first entries of the vocabulary, in float32 on the CPU.
+
+    Args:
+        count: Vectors; where the vocabulary is smaller it starts over.
+        backbone: Whose vocabulary it is.
+    """
+    return _embedded(torch.arange(count)[None] % backbone.facts.vocab, backbone)
+
+
+def _embedded(entries: Int[Tensor, "1 count"], backbone: Backbone) -> Float[Tensor, "count hidden"]:
     with torch.no_grad():
         return backbone.embed(entries.to(backbone.device))[0].float().cpu().clone()
 

@@ -76,11 +76,26 @@ def test_saved_tensors_give_the_same_model_again(kind: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
-@pytest.mark.parametrize("family", ["bert", "roberta"])
-def test_lora_equals_peft_with_the_same_tensors(family: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "maps"),
+    [
+        ("bert", ["query", "value"]),
+        ("roberta", ["query", "value"]),
+        ("albert", ["query", "value"]),
+        ("distilbert", ["q_lin", "v_lin"]),
+        ("mpnet", ["q", "v"]),
+        ("deberta-v2", ["query_proj", "value_proj"]),
+        ("t5", ["q", "v"]),
+        ("bart", ["q_proj", "v_proj"]),
+        ("opt", ["q_proj", "v_proj"]),
+        ("llama", ["q_proj", "v_proj"]),
+        ("gemma2", ["q_proj", "v_proj"]),
+    ],
+)
+def test_lora_equals_peft_with_the_same_tensors(family: str, maps: list[str]) -> None:
     backbone = tiny_backbone(family)
     method = randomised(make_inside(backbone, "lora"))
-    config = peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=["query", "value"])
+    config = peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=maps)
     theirs = peft.get_peft_model(copy.deepcopy(backbone.module), config).eval()
     ours = {name.replace(":", "."): tensor for name, tensor in method.trained.items()}
     with torch.no_grad():
@@ -96,6 +111,31 @@ def test_lora_equals_peft_with_the_same_tensors(family: str) -> None:
         mine = backbone.forward(inputs, method.own_backbone())
         other = backbone.forward(inputs, theirs.get_base_model())
     torch.testing.assert_close(mine[batch.mask], other[batch.mask], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "modernbert"])
+def test_lora_adds_to_queries_and_values_of_a_fused_map(family: str) -> None:
+    backbone = tiny_backbone(family)
+    method = randomised(make_inside(backbone, "lora"))
+    ours = {name.replace(":", "."): tensor for name, tensor in method.trained.items()}
+    merged = copy.deepcopy(backbone.module)
+    width = backbone.facts.hidden
+    with torch.no_grad():
+        for name in {name.rsplit(".", 2)[0] for name in ours}:
+            change = torch.zeros(3 * width, width)
+            for part, start in (("query", 0), ("value", 2 * width)):
+                product = ours[f"{name}.{part}.up"] @ ours[f"{name}.{part}.down"]
+                change[start : start + width] = product * ALPHA / RANK
+            weight = merged.get_submodule(name).weight
+            weight += change if isinstance(merged.get_submodule(name), nn.Linear) else change.T
+    batch = make_batch(backbone, (9, 4, 12), 12)
+    inputs = plain_inputs(backbone.embed(batch.token_ids), batch, backbone.facts)
+    with torch.no_grad():
+        mine = backbone.forward(inputs, method.own_backbone())
+        other = backbone.forward(inputs, merged)
+        frozen = backbone.forward(inputs)
+    torch.testing.assert_close(mine[batch.mask], other[batch.mask], atol=1e-5, rtol=1e-5)
+    assert float((mine - frozen)[batch.mask].abs().max()) > 1e-2
 
 
 def test_bitfit_trains_every_bias_of_the_backbone() -> None:

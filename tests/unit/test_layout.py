@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.methods._layout import cut_gradient, prompt_free, surround
+from core.methods._arrange import cut_gradient
+from core.methods._layout import prompt_free, surround
 from core.methods._module import TokenBatch
 from core.methods._selector import best, gumbel_choice, initial_vectors
 from tests.method_tools import make_batch, noise, tiny_backbone

@@ -11,8 +11,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from core.methods._module import Candidates, SelectorNoise
-from core.methods._selector import best, empty_linear, gumbel_choice
-from core.methods.dynamic_prompt.config import Scope
+from core.methods._selector import (
+    UNIFORM_BOUND,
+    best,
+    drawn_linear,
+    empty_linear,
+    gumbel_choice,
+)
+from core.methods.dynamic_prompt.fields import Position
 
 
 @dataclass(frozen=True)
@@ -29,20 +35,42 @@ class Decision:
     share: Float[Tensor, "batch choices"] | None = None
     probabilities: Float[Tensor, "batch choices"] | None = None
 
+    def backwards(self, choices: int) -> Decision:
+        """Return the same decision with the choices numbered from the last to the first."""
+        return Decision(
+            choices - 1 - self.index,
+            None if self.share is None else self.share.flip(1),
+            None if self.probabilities is None else self.probabilities.flip(1),
+        )
+
+    def repeated(self, times: int) -> Decision:
+        """Return it for all rows several times, one whole batch after the other."""
+        return Decision(self.index.repeat(times))
+
 
 class Selector(nn.Module):
     """Scores of one axis: free ones for the task, or a linear map of the input; all zero at first.
+
+    As the authors' code has it, they are drawn at first, and those of an input never below 0.
 
     Args:
         scope: ``task`` or ``instance``.
         hidden: Width of what it sees.
         choices: Choices, a count.
+        draw: Generator of the initial values in the manner of the authors' code; None: zeros.
     """
 
-    def __init__(self, scope: Scope, hidden: int, choices: int) -> None:
+    def __init__(
+        self, scope: Position, hidden: int, choices: int, draw: torch.Generator | None = None
+    ) -> None:
         super().__init__()
-        self.scores = nn.Parameter(torch.zeros(choices)) if scope == "task" else None
-        self.linear = zero_linear(hidden, choices) if scope == "instance" else None
+        self._is_clipped = draw is not None
+        self.scores: nn.Parameter | None = None
+        if scope == "task":
+            zeros = torch.zeros(choices)
+            first = zeros if draw is None else (torch.rand(choices, generator=draw) * 2 - 1)
+            self.scores = nn.Parameter(first * UNIFORM_BOUND)
+        self.linear = linear_map(hidden, choices, draw) if scope == "instance" else None
 
     def forward(
         self, feature: Float[Tensor, "batch hidden"] | None, rows: int
@@ -53,29 +81,48 @@ class Selector(nn.Module):
         if self.linear is None or feature is None:
             raise ValueError("a selector of instances needs what it sees")
         scores: Tensor = self.linear(feature)
-        return scores
+        return scores.relu() if self._is_clipped else scores
 
 
-def new_selector(scope: Scope, hidden: int, choices: int) -> Selector | None:
-    """Make an axis's selector; none where nothing is chosen."""
-    return None if scope == "fixed" else Selector(scope, hidden, choices)
+def new_selector(
+    scope: Position, hidden: int, choices: int, draw: torch.Generator | None = None
+) -> Selector | None:
+    """Make an axis's selector; none where nothing is learnt. See ``Selector``."""
+    return Selector(scope, hidden, choices, draw) if scope in ("task", "instance") else None
 
 
-def zero_linear(inputs: int, outputs: int) -> nn.Linear:
-    """Make a linear layer of zeros."""
+def linear_map(inputs: int, outputs: int, draw: torch.Generator | None) -> nn.Linear:
+    """Make a linear layer of zeros, or one drawn in the library's usual way."""
+    if draw is not None:
+        return drawn_linear(inputs, outputs, draw)
     layer = empty_linear(inputs, outputs)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
 
 
-def decide(scores: Float[Tensor, "batch choices"], noise: SelectorNoise | None) -> Decision:
-    """Take one choice a row: drawn straight through in training, the best one without noise."""
+def decide(
+    scores: Float[Tensor, "batch choices"],
+    noise: SelectorNoise | None,
+    *,
+    gumbel: Float[Tensor, "batch choices"] | None = None,
+    one_for_all: bool = False,
+) -> Decision:
+    """Take one choice a row: drawn straight through in training, the best one without noise.
+
+    Args:
+        scores: Unnormalised log-probabilities.
+        noise: Randomness of a training step; None in evaluation.
+        gumbel: Noise of an evaluation that draws too; None: one that takes the best.
+        one_for_all: True: a training step draws one choice for all rows, whose scores are equal.
+    """
     probabilities = torch.softmax(scores.detach(), dim=1)
     if noise is None:
-        return Decision(best(scores.detach()), None, probabilities)
-    index, share = gumbel_choice(scores, noise)
-    return Decision(index, share, probabilities)
+        seen = scores.detach() if gumbel is None else scores.detach() + gumbel
+        return Decision(best(seen), None, probabilities)
+    index, share = gumbel_choice(scores[:1] if one_for_all else scores, noise)
+    rows = len(scores)
+    return Decision(index.expand(rows), share.expand(rows, -1), probabilities)
 
 
 def every_choice(

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
 from typing_extensions import override
 
+from core.errors import ConfigError
 from core.methods._config import (
     Axis,
     BackboneFacts,
     LearningRates,
     ParameterGroup,
-    Part,
     Search,
     head_parameters,
 )
-from core.methods._soft_prompt import SoftPromptConfig
+from core.methods.dynamic_prompt.fields import Fields, Position, Scope, Slot
 
-Scope = Literal["fixed", "task", "instance"]
-Slot = Literal["front", "border", "end"] | Annotated[float, Field(gt=0, lt=1)]
-Axes = tuple[Scope, Scope, Scope]
-MOST_CANDIDATES = 128
+Axes = tuple[Position, Scope, Scope]
 LONGEST_SLOTS = 32
 
 PAPER_NAMES: Mapping[Axes, str] = {
@@ -36,6 +32,8 @@ PAPER_NAMES: Mapping[Axes, str] = {
     ("fixed", "instance", "fixed"): "adap_ins_len",
 }
 """The paper's names by the scopes of position, length and representation."""
+CONTROLS: Mapping[Axes, str] = {("random", "fixed", "fixed"): "random_cut"}
+"""What shows whether a choice is worth learning, by the same scopes."""
 
 
 def slot_name(slot: Slot) -> str:
@@ -43,25 +41,14 @@ def slot_name(slot: Slot) -> str:
     return slot if isinstance(slot, str) else f"{100 * slot:g} %"
 
 
-class Temperature(Part):
-    """Gumbel-Softmax temperature; it scales the selector's gradient, never the chosen cut."""
-
-    start: float = Field(
-        default=1.0, gt=0, le=100, title="Start", description="At the first update, dimensionless."
-    )
-    end: float = Field(
-        default=0.5, gt=0, le=100, title="End", description="At the last update, dimensionless."
-    )
-
-
-class Config(SoftPromptConfig):
+class Config(Fields):
     """One module with independent axes: position, length, representation, and the feature."""
 
     TITLE: ClassVar[str] = "Dynamic prompt"
     SOURCE: ClassVar[str] = "Yang et al. 2023, arXiv 2303.02909, section 3"
     ALIASES: ClassVar[Mapping[str, Mapping[str, object]]] = {
         name: {"position": position, "length": length, "representation": representation}
-        for (position, length, representation), name in PAPER_NAMES.items()
+        for (position, length, representation), name in {**PAPER_NAMES, **CONTROLS}.items()
     }
     DEFAULT_RATES: ClassVar[LearningRates] = LearningRates(prompt=3e-2, selector=1e-2, head=1e-2)
     SEARCH: ClassVar[tuple[Search, ...]] = (
@@ -72,106 +59,6 @@ class Config(SoftPromptConfig):
     AXES: ClassVar[frozenset[Axis]] = frozenset({"vectors", "position", "length", "representation"})
 
     kind: Literal["dynamic_prompt"] = "dynamic_prompt"
-    position: Scope = Field(
-        default="instance",
-        title="Position",
-        description="Who chooses it: nobody (fixed), one choice for the task, or each input.",
-    )
-    place: Literal["cut", "slot"] = Field(
-        default="cut",
-        title="Place",
-        description="cut: the vectors are split around the input. slot: all of them are inserted "
-        "at one of a few places.",
-    )
-    slots: tuple[Slot, ...] = Field(
-        default=("front", 0.5, "border", "end"),
-        min_length=1,
-        max_length=32,
-        title="Slots",
-        description="Places: front, border (between two texts), end, or a share of the text.",
-    )
-    slot: Slot = Field(
-        default="front",
-        title="Slot",
-        description="Place when the position is fixed; one of the slots.",
-    )
-    length: Scope = Field(
-        default="fixed",
-        title="Length",
-        description="Who chooses how many of the vectors are used: nobody (all), the task, or "
-        "each input.",
-    )
-    shortest: Literal[0, 1] = Field(
-        default=1,
-        title="Shortest",
-        description="Vectors that are used at least when the length is chosen, a count.",
-    )
-    representation: Literal["fixed", "instance"] = Field(
-        default="fixed",
-        title="Vectors",
-        description="One prompt for all, or a mixture of a pool chosen by each input.",
-    )
-    pool_size: int = Field(
-        default=4,
-        ge=1,
-        le=64,
-        title="Pool size",
-        description="Prompts in the pool, a count; used when vectors are chosen by each input.",
-    )
-    feature: Literal["embedding_mean", "hidden_mean"] = Field(
-        default="hidden_mean",
-        title="Selector sees",
-        description=(
-            "Masked mean of the input's embeddings (free), or of the last hidden states of one "
-            "pass without prompt (made once and kept)."
-        ),
-    )
-    selection: Literal["st_gumbel", "exact", "sampled"] = Field(
-        default="st_gumbel",
-        title="Selection",
-        description="How places and lengths are learnt. st_gumbel: straight-through "
-        "Gumbel-Softmax (the paper). exact: the likelihood summed over all choices, one pass "
-        "each. sampled: a bound of it from a few drawn ones.",
-    )
-    samples: int = Field(
-        default=4,
-        ge=2,
-        le=64,
-        title="Samples",
-        description="Choices drawn an update for each input, a count; only for sampled.",
-    )
-    entropy_bonus: float = Field(
-        default=0.02,
-        ge=0,
-        le=10,
-        title="Entropy bonus",
-        description="Weight of the choices' entropy, in nats; keeps the selector undecided at "
-        "first; only for sampled.",
-    )
-    temperature: Temperature = Field(
-        default_factory=Temperature,
-        title="Temperature",
-        description="Gumbel-Softmax temperature, dimensionless; linear from start to end.",
-    )
-
-    @model_validator(mode="after")
-    def _axes_agree(self) -> Config:
-        if self.cut is not None and self.position != "fixed":
-            raise ValueError("cut is only for position: fixed; leave it out or fix the position")
-        if self.cut is not None and self.place == "slot":
-            raise ValueError("cut is only for place: cut; name a slot instead")
-        if self.place == "slot" and self.position == "fixed" and self.slot not in self.slots:
-            raise ValueError(f"slot {self.slot} is none of the slots {list(self.slots)}")
-        if self.selection != "st_gumbel" and self.position == self.length == "fixed":
-            raise ValueError(f"selection {self.selection} needs a position or a length to choose")
-        if self.selection == "exact" and self.num_candidates > MOST_CANDIDATES:
-            raise ValueError(
-                f"selection exact would take {self.num_candidates} passes an update, at most "
-                f"{MOST_CANDIDATES} are allowed; choose sampled"
-            )
-        if len(set(self.slots)) < len(self.slots):
-            raise ValueError("slots: the same place stands twice")
-        return self
 
     @property
     @override
@@ -187,31 +74,27 @@ class Config(SoftPromptConfig):
         return found
 
     @property
-    def num_places(self) -> int:
-        """Places that a selector chooses among, a count."""
-        return len(self.slots) if self.place == "slot" else self.num_virtual_tokens + 1
-
-    @property
-    def num_lengths(self) -> int:
-        """Lengths that a selector chooses among, a count."""
-        return self.num_virtual_tokens + 1 - self.shortest
-
-    @property
     @override
     def sums_choices(self) -> bool:
         return self.selection != "st_gumbel"
 
-    @property
     @override
-    def needs_segments(self) -> bool:
+    def require_fit(self, facts: BackboneFacts) -> None:
         used = (self.slot,) if self.position == "fixed" else self.slots
-        return self.place == "slot" and "border" in used
-
-    @property
-    def num_candidates(self) -> int:
-        """All pairs of a place and a length that can be chosen, a count."""
-        places = 1 if self.position == "fixed" else self.num_places
-        return places * (1 if self.length == "fixed" else self.num_lengths)
+        if self.place == "slot" and "border" in used and not facts.has_segments:
+            raise ConfigError(
+                f"{self.label} may put the prompt at the border of two texts, but the tokens of a "
+                f"{facts.family} backbone do not say which text they belong to.",
+                field="slots",
+                hint="Leave border out of its slots, or choose another backbone.",
+            )
+        if self.injection == "deep_overwrite" and self.position != "fixed" and facts.is_absolute:
+            raise ConfigError(
+                f"on a {facts.family} backbone a replaced hidden state does not know its place, so "
+                "a chosen one would only shift the numbers of the tokens behind it",
+                field="injection",
+                hint="Use injection: deep_add, which keeps it, or fix the position.",
+            )
 
     @property
     @override
@@ -220,16 +103,25 @@ class Config(SoftPromptConfig):
         parts = []
         name = PAPER_NAMES.get(axes)
         if name is None:
-            name = "dynamic_prompt"
-            named = zip(("position", "length", "vectors"), axes, strict=True)
-            parts = [f"{axis} {scope}" for axis, scope in named if scope != "fixed"] or ["fixed"]
+            is_random = self.position == "random"
+            name = f"random {self.place}" if is_random else "dynamic_prompt"
+            named = list(zip(("position", "length", "vectors"), axes, strict=True))[is_random:]
+            parts = [f"{axis} {scope}" for axis, scope in named if scope != "fixed"]
+            if not parts and not is_random:
+                parts = ["fixed"]
         if self.place == "slot":
             parts.append(
                 f"slot {slot_name(self.slot)}" if self.position == "fixed" else self._slots
             )
+        if self.injection != "input":
+            parts.append(self.injection)
         if self.selection != "st_gumbel":
             count = f" {self.samples}" if self.selection == "sampled" else ""
             parts.append(f"{self.selection}{count}")
+        if self.stages != "joint":
+            parts.append(self.stages)
+        if self.behaviour != "paper":
+            parts.append(self.behaviour)
         return f"{name} ({', '.join(parts)})" if parts else name
 
     @property
@@ -245,7 +137,7 @@ class Config(SoftPromptConfig):
     @override
     def axes(self) -> frozenset[Axis]:
         fixed: set[Axis] = set()
-        if self.position == "fixed":
+        if self.position in ("fixed", "random"):
             fixed.add("position")
         if self.length == "fixed":
             fixed.add("length")
@@ -260,7 +152,21 @@ class Config(SoftPromptConfig):
             "exact": f"; learnt from all {self.num_candidates} choices of each input",
             "sampled": f"; learnt from {self.samples} drawn choices of each input",
         }[self.selection]
-        return f"Dynamic prompt: {self._how_many()}, {self._which()}, {self._where()}{how}."
+        inside = {
+            "input": "",
+            "deep_add": "; every layer adds vectors of its own to their hidden states",
+            "deep_overwrite": "; every layer replaces their hidden states by vectors of its own",
+        }[self.injection]
+        what = f"{self._how_many()}, {self._which()}, {self._where()}"
+        return f"Dynamic prompt: {what}{inside}{how}{self._otherwise()}."
+
+    def _otherwise(self) -> str:
+        if self.stages == "two_stage":
+            return "; first the cut is learnt with the mean of the pool, then the mixture"
+        if self.behaviour == "paper_code":
+            drawn = ", choices drawn where it is scored too" if self.draws_where_scored else ""
+            return f"; as the authors programmed it{drawn}"
+        return ""
 
     def _how_many(self) -> str:
         return {
@@ -278,13 +184,16 @@ class Config(SoftPromptConfig):
 
     def _where(self) -> str:
         if self.place == "slot":
+            places = f"inserted at one of {len(self.slots)} places"
             return {
-                "fixed": f"inserted at one place ({self.slot})",
-                "task": f"inserted at one of {len(self.slots)} places learnt for the task",
-                "instance": f"inserted at one of {len(self.slots)} places chosen for each input",
+                "fixed": f"inserted at one place ({slot_name(self.slot)})",
+                "random": f"{places} drawn at random for each input",
+                "task": f"{places} learnt for the task",
+                "instance": f"{places} chosen for each input",
             }[self.position]
         return {
             "fixed": f"{self.vectors_before} of them before the input",
+            "random": "split around the input at a cut drawn at random for each input",
             "task": "split around the input at one cut learnt for the task",
             "instance": "split around the input at a cut chosen for each input",
         }[self.position]
@@ -292,9 +201,10 @@ class Config(SoftPromptConfig):
     @override
     def num_trainable(self, facts: BackboneFacts, num_outputs: int) -> dict[ParameterGroup, int]:
         pool = self.pool_size if self.representation == "instance" else 1
-        counts: dict[ParameterGroup, int] = {
-            "prompt": pool * self.num_virtual_tokens * facts.hidden
-        }
+        width = 0 if self.injection == "deep_overwrite" else facts.width
+        if self.injection != "input":
+            width += facts.layers * (facts.inside or facts.hidden)
+        counts: dict[ParameterGroup, int] = {"prompt": pool * self.num_virtual_tokens * width}
         if selector := sum(self.selector_sizes(facts).values()):
             counts["selector"] = selector
         counts["head"] = head_parameters(facts, num_outputs)
@@ -307,5 +217,6 @@ class Config(SoftPromptConfig):
             ("length", self.length, self.num_lengths),
             ("representation", self.representation, self.pool_size),
         )
-        one = {"fixed": 0, "task": 1, "instance": facts.hidden + 1}
+        seen = facts.hidden if self.feature == "hidden_mean" else facts.width
+        one = {"fixed": 0, "random": 0, "task": 1, "instance": seen + 1}
         return {axis: one[scope] * choices for axis, scope, choices in chosen}

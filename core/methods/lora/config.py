@@ -55,8 +55,10 @@ class Config(MethodConfig):
 
     @override
     def num_trainable(self, facts: BackboneFacts, num_outputs: int) -> dict[ParameterGroup, int]:
-        width = facts.hidden + facts.heads * facts.head_dim
+        inputs = facts.inside or facts.hidden
+        queries, values = facts.query_heads or facts.heads, facts.heads
+        widths = ADAPTED_MAPS * inputs + (queries + values) * facts.head_dim
         return {
-            "backbone": ADAPTED_MAPS * facts.layers * self.rank * width,
+            "backbone": (facts.distinct_layers or facts.layers) * self.rank * widths,
             "head": head_parameters(facts, num_outputs),
         }

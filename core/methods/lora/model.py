@@ -2,44 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, pad
+from transformers.pytorch_utils import Conv1D
 
 from core.backbones.load import Backbone
 from core.errors import BackboneError
 from core.methods._inside import InsideMethod
 from core.methods.lora.config import ADAPTED_MAPS, Config
 
-TARGETS = ("query", "value")
-"""Last names of the adapted maps."""
+QUERY_NAMES = frozenset({"q", "q_lin", "q_proj", "query", "query_proj"})
+VALUE_NAMES = frozenset({"v", "v_lin", "v_proj", "value", "value_proj"})
+FUSED_NAMES = frozenset({"Wqkv", "c_attn", "qkv_proj", "query_key_value"})
+"""Last names of maps that make queries, values, or queries, keys and values one after the other."""
 
 
-class LoraLinear(nn.Module):
-    """A frozen linear map with a trained update of low rank (arXiv 2106.09685, equation 3).
+class LoraUpdate(nn.Module):
+    """A frozen map with trained updates of low rank (arXiv 2106.09685, equation 3).
 
     Args:
         base: The frozen map.
-        down: A, drawn; shape (rank, inputs).
-        up: B, zero at the start; shape (outputs, rank).
+        updates: For each update A of shape (rank, inputs), B of shape (outputs, rank), and the
+            outputs of the map in front of those that it adds to.
         scale: alpha / rank.
     """
 
-    def __init__(self, base: nn.Linear, down: nn.Parameter, up: nn.Parameter, scale: float) -> None:
+    def __init__(
+        self, base: nn.Module, updates: list[tuple[nn.Parameter, nn.Parameter, int]], scale: float
+    ) -> None:
         super().__init__()
         self.base = base
-        self.down = down
-        self.up = up
+        self.downs = nn.ParameterList([down for down, _, _ in updates])
+        self.ups = nn.ParameterList([up for _, up, _ in updates])
+        self.starts = [start for _, _, start in updates]
         self.scale = scale
 
     def forward(
         self, hidden: Float[Tensor, "batch total inputs"]
     ) -> Float[Tensor, "batch total outputs"]:
-        """Map hidden states; the update is made in float32."""
-        update = linear(linear(hidden.float(), self.down), self.up) * self.scale
+        """Map hidden states; the updates are made in float32."""
         frozen: Tensor = self.base(hidden)
-        return frozen + update.to(frozen.dtype)
+        outputs = frozen.shape[-1]
+        for down, up, start in zip(self.downs, self.ups, self.starts, strict=True):
+            update = linear(linear(hidden.float(), down), up) * self.scale
+            beside = pad(update, (start, outputs - start - up.shape[0]))
+            frozen = frozen + beside.to(frozen.dtype)
+        return frozen
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A map that is adapted.
+
+    Attributes:
+        name: Its name in the model.
+        module: The map.
+        inputs: Width of what goes in.
+        parts: First output and number of outputs of each update, by its name.
+    """
+
+    name: str
+    module: nn.Module
+    inputs: int
+    parts: Mapping[str, tuple[int, int]]
+
+
+def _targets(copy: nn.Module) -> list[_Target]:
+    """Find the maps that make queries and values, alone or in one with the keys."""
+    found = []
+    for name, module in copy.named_modules():
+        last = name.rsplit(".", 1)[-1]
+        if isinstance(module, Conv1D):
+            inputs, outputs = module.weight.shape
+        elif isinstance(module, nn.Linear):
+            inputs, outputs = module.in_features, module.out_features
+        else:
+            continue
+        if last in QUERY_NAMES | VALUE_NAMES:
+            found.append(_Target(name, module, inputs, {"": (0, outputs)}))
+        elif last in FUSED_NAMES:
+            third = outputs // 3
+            parts = {"query.": (0, third), "value.": (2 * third, third)}
+            found.append(_Target(name, module, inputs, parts))
+    return found
 
 
 def build(config: Config, backbone: Backbone, generator: torch.Generator) -> InsideMethod:
@@ -49,27 +99,26 @@ def build(config: Config, backbone: Backbone, generator: torch.Generator) -> Ins
         BackboneError: If the query and value maps are not found.
     """
     copy = backbone.share_module()
-    found = [
-        (name, module)
-        for name, module in copy.named_modules()
-        if isinstance(module, nn.Linear) and name.rsplit(".", 1)[-1] in TARGETS
-    ]
-    if len(found) != ADAPTED_MAPS * backbone.facts.layers:
+    found = _targets(copy)
+    updates = sum(len(target.parts) for target in found)
+    expected = ADAPTED_MAPS * (backbone.facts.distinct_layers or backbone.facts.layers)
+    if updates != expected:
         raise BackboneError(
-            f"{backbone.name}: {len(found)} query and value maps were found, "
-            f"{ADAPTED_MAPS * backbone.facts.layers} expected.",
+            f"{backbone.name}: {updates} query and value maps were found, {expected} expected.",
             hint="Choose another method for this backbone.",
         )
     trained: dict[str, nn.Parameter] = {}
-    for name, base in found:
-        bound = base.in_features**-0.5
-        down = torch.empty(config.rank, base.in_features).uniform_(
-            -bound, bound, generator=generator
-        )
-        pair = nn.Parameter(down), nn.Parameter(torch.zeros(base.out_features, config.rank))
-        trained[f"{name}.down"], trained[f"{name}.up"] = pair
-        parent, last = name.rsplit(".", 1)
-        setattr(
-            copy.get_submodule(parent), last, LoraLinear(base, *pair, config.alpha / config.rank)
-        )
+    for target in found:
+        bound = target.inputs**-0.5
+        pairs = []
+        for part, (start, outputs) in target.parts.items():
+            drawn = torch.empty(config.rank, target.inputs).uniform_(
+                -bound, bound, generator=generator
+            )
+            down, up = nn.Parameter(drawn), nn.Parameter(torch.zeros(outputs, config.rank))
+            trained[f"{target.name}.{part}down"], trained[f"{target.name}.{part}up"] = down, up
+            pairs.append((down, up, start))
+        parent, last = target.name.rsplit(".", 1)
+        updated = LoraUpdate(target.module, pairs, config.alpha / config.rank)
+        setattr(copy.get_submodule(parent), last, updated)
     return InsideMethod(backbone, copy, trained)

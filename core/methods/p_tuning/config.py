@@ -55,7 +55,7 @@ class Config(SoftPromptConfig):
 
     @override
     def num_trainable(self, facts: BackboneFacts, num_outputs: int) -> dict[ParameterGroup, int]:
-        hidden = facts.hidden
+        hidden = facts.width
         prompt = self.num_virtual_tokens * hidden + 2 * (hidden * hidden + hidden)
         if self.encoder == "lstm":
             half = hidden // 2

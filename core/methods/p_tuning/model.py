@@ -23,7 +23,7 @@ class PTuning(FixedPlacePrompt):
 
     def __init__(self, config: Config, backbone: Backbone, draw: torch.Generator) -> None:
         super().__init__(config, backbone)
-        hidden = backbone.facts.hidden
+        hidden = backbone.facts.width
         self.table = nn.Parameter(
             initial_vectors(config.num_virtual_tokens, config.init, backbone, draw)
         )

@@ -24,7 +24,7 @@ class PromptTuning(FixedPlacePrompt):
     def __init__(self, config: Config, backbone: Backbone, draw: torch.Generator) -> None:
         super().__init__(config, backbone)
         self.prompt = nn.Parameter(
-            initial_vectors(config.num_virtual_tokens, config.init, backbone, draw)
+            initial_vectors(config.prompt_length, config.init, backbone, draw)
         )
 
     def vectors(self) -> Float[Tensor, "virtual hidden"]:

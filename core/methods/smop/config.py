@@ -54,11 +54,11 @@ class Config(SoftPromptConfig):
     @override
     def num_trainable(self, facts: BackboneFacts, num_outputs: int) -> dict[ParameterGroup, int]:
         return {
-            "prompt": self.pool_size * self.num_virtual_tokens * facts.hidden,
+            "prompt": self.pool_size * self.num_virtual_tokens * facts.width,
             "selector": sum(self.selector_sizes(facts).values()),
             "head": head_parameters(facts, num_outputs),
         }
 
     @override
     def selector_sizes(self, facts: BackboneFacts) -> dict[Axis, int]:
-        return {"representation": self.pool_size * facts.hidden}
+        return {"representation": self.pool_size * facts.width}

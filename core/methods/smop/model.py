@@ -36,8 +36,8 @@ class SparsePrompts(PromptMethod):
         self._cut = config.vectors_before
         size, length = config.pool_size, config.num_virtual_tokens
         vectors = initial_vectors(size * length, config.init, backbone, draw)
-        self.pool = nn.Parameter(vectors.reshape(size, length, backbone.facts.hidden))
-        router = torch.empty(size, backbone.facts.hidden)
+        self.pool = nn.Parameter(vectors.reshape(size, length, backbone.facts.width))
+        router = torch.empty(size, backbone.facts.width)
         self.router = nn.Parameter(nn.init.orthogonal_(router, generator=draw))
 
     def adapt(self, batch: TokenBatch, noise: SelectorNoise | None = None) -> BackboneInputs:
