@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from core.recipe import Recipe
@@ -12,7 +13,7 @@ from core.recipe_files import parse_recipe
 from core.reporting import Checkpoint, Ending, Progress
 from core.states import Outcome, RunState
 from core.store import queries, runs, studies, workers
-from core.store.models import Run
+from core.store.models import Attempt, Run
 from core.store.session import Store
 
 
@@ -36,9 +37,19 @@ def submit(store: Store, wanted: Recipe | None = None, **more: object) -> studie
         return studies.create_study(session, wanted, wanted.runs(), **more)  # type: ignore[arg-type]
 
 
-def worker(store: Store, name: str = "w1") -> str:
+def worker(
+    store: Store, name: str = "w1", queues: Sequence[str] = ("default",), memory_bytes: int = 0
+) -> str:
     with store.write() as session:
-        return workers.register(session, name=name, role="train", host="here", pid=1)
+        return workers.register(
+            session,
+            name=name,
+            role="train",
+            host="here",
+            pid=1,
+            queues=queues,
+            memory_bytes=memory_bytes,
+        )
 
 
 def claim(store: Store, worker_id: str, limit: int = 1) -> list[runs.ClaimedRun]:
@@ -68,6 +79,19 @@ def end(store: Store, run: runs.ClaimedRun, outcome: Outcome, **more: object) ->
 def succeed(store: Store, run: runs.ClaimedRun, accuracy: float = 0.5) -> RunState | None:
     result = {"dev": {"accuracy": accuracy}, "test": {"accuracy": accuracy / 2}, "flags": []}
     return end(store, run, Outcome.SUCCEEDED, result=result, files={"adapter": Path("a/adapter")})
+
+
+def make_ready(store: Store) -> None:
+    """Let the back-off of all runs pass."""
+    with store.write() as session:
+        session.execute(update(Run).values(not_before=None))
+
+
+def attempts(store: Store, run_id: str) -> list[Attempt]:
+    """All attempts of a run, oldest first."""
+    with store.read() as session:
+        found = select(Attempt).where(Attempt.run_id == run_id).order_by(Attempt.attempt)
+        return list(session.scalars(found))
 
 
 def row(store: Store, run_id: str) -> Run:

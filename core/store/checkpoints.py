@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from core.reporting import Checkpoint as DurableCheckpoint
@@ -82,8 +82,24 @@ def registered_folder(session: Session, run_id: str, attempt: int, step: int) ->
     )
 
 
+def newest_step(session: Session, run_id: str) -> int:
+    """Updates done at the newest registered checkpoint of a run, 0 when there is none."""
+    step = session.scalar(
+        select(func.max(Checkpoint.step)).where(
+            Checkpoint.run_id == run_id, Checkpoint.state == "registered"
+        )
+    )
+    return step or 0
+
+
+def made_one(session: Session, run_id: str, attempt: int) -> bool:
+    """Tell whether an attempt registered a checkpoint, whatever became of it."""
+    mine = (Checkpoint.run_id == run_id, Checkpoint.attempt == attempt)
+    return bool(session.scalar(select(exists().where(*mine))))
+
+
 def give_up_newest(session: Session, run_id: str) -> int:
-    """Mark the newest checkpoint of a locked run as deleted; return the step of the one before.
+    """Mark the newest checkpoint of a locked run as damaged; return the step of the one before.
 
     Its files stay where they are: somebody may want to see what became of them.
 
@@ -97,7 +113,7 @@ def give_up_newest(session: Session, run_id: str) -> int:
         .limit(2)
     ).all()
     for row in rows[:1]:
-        row.state = "deleted"
+        row.state = "damaged"
     session.flush()
     return rows[1].step if len(rows) > 1 else 0
 
@@ -105,15 +121,19 @@ def give_up_newest(session: Session, run_id: str) -> int:
 def drop_checkpoints(session: Session, run_id: str) -> list[str]:
     """Mark all checkpoints of a succeeded run as deleted; return their folders.
 
-    Its adapter is an artifact of its own. Remove the folders after the commit.
+    Its adapter is an artifact of its own. Damaged ones stay marked as such, but their files need
+    not stay either. Remove the folders after the commit.
     """
     state = session.scalar(select(Run.state).where(Run.id == run_id))
     if state != RunState.SUCCEEDED.value:
         return []
     rows = session.scalars(
-        select(Checkpoint).where(Checkpoint.run_id == run_id, Checkpoint.state == "registered")
+        select(Checkpoint)
+        .where(Checkpoint.run_id == run_id, Checkpoint.state != "deleted")
+        .order_by(Checkpoint.step, Checkpoint.attempt)
     ).all()
     for row in rows:
-        row.state = "deleted"
+        if row.state == "registered":
+            row.state = "deleted"
     session.flush()
     return [row.folder for row in rows]

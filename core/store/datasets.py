@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from core.store.closed_studies import CountedOnce
 from core.store.models import Run
 from core.store.moves import serialise
 from core.store.studies import STUDY_LOCK
@@ -44,11 +47,8 @@ def runs_using_dataset(session: Session, name: str, version: str) -> int:
         name: Name of the data set.
         version: Its version, 16 hexadecimal digits.
     """
-    wanted = (name, version)
-    found = session.scalars(
-        select(Run.config).where(Run.config.contains(f'"dataset":"{version}"', autoescape=True))
-    )
-    return sum(wanted in _datasets(json.loads(config)) for config in found)
+    uses = itertools.chain.from_iterable(_USES.read(session).values())
+    return sum(use.runs for use in uses if (name, version) in use.read)
 
 
 def runs_by_data(session: Session) -> dict[tuple[str, str], int]:
@@ -61,22 +61,65 @@ def runs_by_data(session: Session) -> dict[tuple[str, str], int]:
         Runs by (task name, version): the version of an added data set, "" for any other task.
     """
     found: Counter[tuple[str, str]] = Counter()
-    # Runs of one hash differ in their seeds alone, so one config stands for all of them.
-    query = select(func.min(Run.config), func.count()).group_by(Run.config_hash)
-    for config, runs in session.execute(query):
-        for name, version in set(_datasets(json.loads(config), trained_only=True)):
-            found[str(name), str(version or "")] += runs
+    for use in itertools.chain.from_iterable(_USES.read(session).values()):
+        for key in use.trained_on:
+            found[key] += use.runs
     return dict(found)
 
 
-def _datasets(
-    config: dict[str, object], *, trained_only: bool = False
-) -> list[tuple[object, object]]:
+@dataclass(frozen=True)
+class _Use:
+    """Runs of one study that read the same data.
+
+    Attributes:
+        trained_on: Names and versions of the data sets that they are trained on.
+        read: Those that they read in any way.
+        runs: Their number.
+    """
+
+    trained_on: frozenset[tuple[str, str]]
+    read: frozenset[tuple[str, str]]
+    runs: int
+
+
+def _count_uses(session: Session, study_ids: Sequence[str]) -> dict[str, tuple[_Use, ...]]:
+    # A recipe names each task once: within a study, task and regime say which data is read.
+    kinds = (
+        select(
+            Run.study_id,
+            Run.task,
+            Run.regime,
+            func.min(Run.ordinal).label("first"),
+            func.count().label("runs"),
+        )
+        .where(Run.study_id.in_(study_ids))
+        .group_by(Run.study_id, Run.task, Run.regime)
+        .subquery()
+    )
+    same = (Run.study_id == kinds.c.study_id) & (Run.ordinal == kinds.c.first)
+    found: dict[str, tuple[_Use, ...]] = {}
+    for row in session.execute(select(Run.study_id, Run.config, kinds.c.runs).join(kinds, same)):
+        config = json.loads(row.config)
+        trained_on, read = (
+            frozenset(_datasets(config, trained_only=only)) for only in (True, False)
+        )
+        found[row.study_id] = (*found.get(row.study_id, ()), _Use(trained_on, read, row.runs))
+    return found
+
+
+_USES: CountedOnce[tuple[_Use, ...]] = CountedOnce(_count_uses, ())
+
+
+def _datasets(config: dict[str, object], *, trained_only: bool = False) -> list[tuple[str, str]]:
     regime = config.get("regime")
     is_control = isinstance(regime, dict) and regime.get("role") == "single"
     partners = [] if trained_only and is_control else _listed(config.get("partners"))
     tasks = [config.get("task"), *partners]
-    return [(task.get("name"), task.get("dataset")) for task in tasks if isinstance(task, dict)]
+    return [
+        (str(task.get("name")), str(task.get("dataset") or ""))
+        for task in tasks
+        if isinstance(task, dict)
+    ]
 
 
 def _listed(value: object) -> list[object]:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from core.errors import DamagedCheckpoint, NotFound
 from core.reporting import Ending
 from core.states import ACTIVE, ENDED, Outcome, RunState
-from core.store.checkpoints import give_up_newest
+from core.store.checkpoints import give_up_newest, made_one, newest_step
 from core.store.clock import utcnow
 from core.store.columns import plain_text
 from core.store.leases import Observation
@@ -27,9 +27,27 @@ from core.store.moves import (
     row_count,
     select_held,
 )
-from core.store.outcomes import Following, after, after_damage, after_stop, at_step, continues
+from core.store.outcomes import (
+    HOST_MEMORY,
+    Following,
+    after,
+    after_damage,
+    after_stop,
+    at_step,
+    continues,
+    has_served_alone,
+)
 from core.store.scalars import seal
 from core.store.studies import mark_cancelled, settle
+
+LOG_TAIL_LENGTH = 8_000
+"""What is kept of the end of an attempt's log, in characters."""
+
+_KINDS = {
+    Outcome.CRASHED: "trainer_died",
+    Outcome.STALLED: "stalled",
+    Outcome.OUT_OF_MEMORY: HOST_MEMORY,
+}
 
 
 def end_attempt(
@@ -39,18 +57,21 @@ def end_attempt(
     ending: Ending,
     *,
     files: Mapping[str, str] | None = None,
+    log_tail: str = "",
 ) -> RunState | None:
     """End the attempt and move the run on; closes the study or creates its finals when due.
 
-    succeeded -> succeeded. failed -> failed, never retried. drained -> queued. crashed, lost ->
-    queued after 1, 5, 30 seconds while the budget lasts, then failed ``crash_loop`` or ``lost``.
-    A damaged checkpoint is given up: queued from the one before while that budget lasts.
-    out_of_memory -> queued to run alone when it was in a group, else failed with advice. A run
-    that was asked to stop is cancelled whatever the outcome.
+    succeeded -> succeeded. failed -> failed, never retried. drained -> queued. crashed, lost,
+    stalled -> queued after a while as long as their common budget lasts, then failed
+    ``crash_loop``, ``lost`` or ``stalled``. A damaged checkpoint is given up: queued from the one
+    before while that budget lasts. out_of_memory -> queued to run alone when it was in a group,
+    once more when it was the host's memory (kind ``oom_host``), else failed with advice. A run
+    that was asked to stop is cancelled whatever the outcome. See ``outcomes``.
 
     Args:
         ending: What the trainer (or the supervisor for a dead trainer) says.
         files: Artifact paths to write down; by default those of ``ending``.
+        log_tail: Last lines of the trainer's log.
 
     Returns:
         The new state; None: the claim was lost, nothing was changed.
@@ -64,7 +85,7 @@ def end_attempt(
         held = lock_claimed(session, run_id, fence)
         if held is None:
             return None
-    state = _end(session, held, ending)
+    state = _end(session, held, ending, log_tail=log_tail)
     if state is RunState.SUCCEEDED:
         paths = files if files is not None else {k: str(v) for k, v in ending.files.items()}
         session.execute(delete(Artifact).where(Artifact.run_id == run_id))
@@ -79,27 +100,42 @@ def end_attempt(
 
 
 def release_all(
-    session: Session, worker_id: str, fences: Mapping[str, int], detail: str
+    session: Session,
+    worker_id: str,
+    fences: Mapping[str, int],
+    detail: str,
+    *,
+    outcome: Outcome = Outcome.CRASHED,
+    log_tails: Mapping[str, str] | None = None,
 ) -> dict[str, RunState]:
-    """Give back the runs of a trainer that died without naming the culprit.
+    """Give back the runs of a trainer that died, or was ended, without naming the culprit.
 
-    Several runs go back to the queue to run alone, their budgets untouched; a single one counts as
-    crashed. Runs whose claim was lost are left out of the answer.
+    Several runs go back to the queue to run alone, their budgets untouched; for a single one the
+    outcome counts. Runs whose claim was lost are left out of the answer.
 
     Args:
         detail: What happened, for example "trainer died (signal 9)".
+        outcome: ``crashed``, ``stalled``, or ``out_of_memory`` (of the host).
+        log_tails: Last lines of the trainer's log by run id.
     """
     alone = len(fences) == 1
-    ending = Ending(Outcome.CRASHED, kind="trainer_died", detail=detail)
-    return _give_back(session, worker_id, fences, ending, must_run_alone=not alone)
+    ending = Ending(outcome, kind=_KINDS[outcome], detail=detail)
+    return _give_back(
+        session, worker_id, fences, ending, must_run_alone=not alone, log_tails=log_tails
+    )
 
 
 def drain_all(
-    session: Session, worker_id: str, fences: Mapping[str, int], detail: str
+    session: Session,
+    worker_id: str,
+    fences: Mapping[str, int],
+    detail: str,
+    *,
+    log_tails: Mapping[str, str] | None = None,
 ) -> dict[str, RunState]:
     """Give back runs because the worker ends or makes room; budgets untouched."""
     ending = Ending(Outcome.DRAINED, kind="drained", detail=detail)
-    return _give_back(session, worker_id, fences, ending)
+    return _give_back(session, worker_id, fences, ending, log_tails=log_tails)
 
 
 def give_back_held(
@@ -188,8 +224,9 @@ def cancel_study(session: Session, study_id: str, actor: str = "user") -> int:
 def retry(session: Session, run_id: str, actor: str = "user") -> RunState:
     """Queue a failed or cancelled run again with fresh budgets; return its state now.
 
-    It continues from its checkpoint. Any other state is left as it is. A cancelled study stays
-    cancelled: only cells of which no trial is cancelled any more get their finals.
+    It continues from its newest registered checkpoint, and may join others. Any other state is
+    left as it is. A cancelled study stays cancelled: only cells of which no trial is cancelled any
+    more get their finals.
 
     Raises:
         NotFound: If there is no such run.
@@ -197,13 +234,16 @@ def retry(session: Session, run_id: str, actor: str = "user") -> RunState:
     held = _found(session, run_id)
     if held.state not in (RunState.FAILED, RunState.CANCELLED):
         return held.state
-    start = f"step {held.checkpoint_step}" if held.checkpoint_step else "the beginning"
+    step = newest_step(session, run_id)
+    start = f"step {step}" if step else "the beginning"
     move(
         session,
         held,
         RunState.QUEUED,
         actor=actor,
         reason=f"queued again by {actor}; continues from {start}",
+        checkpoint_step=step,
+        must_run_alone=False,
         infra_left=INFRA_BUDGET,
         oom_left=OOM_BUDGET,
         not_before=None,
@@ -250,6 +290,7 @@ def _give_back(
     ending: Ending,
     *,
     must_run_alone: bool = False,
+    log_tails: Mapping[str, str] | None = None,
 ) -> dict[str, RunState]:
     states: dict[str, RunState] = {}
     studies = set()
@@ -257,7 +298,8 @@ def _give_back(
         held = lock_claimed(session, run_id, fences[run_id])
         if held is None or held.worker_id != worker_id:
             continue
-        state = _end(session, held, ending, must_run_alone=must_run_alone)
+        log_tail = (log_tails or {}).get(run_id, "")
+        state = _end(session, held, ending, must_run_alone=must_run_alone, log_tail=log_tail)
         if state is not None:
             states[run_id] = state
             studies.add(held.study_id)
@@ -273,26 +315,22 @@ def _end(
     actor: str = "",
     fence: int | None = None,
     must_run_alone: bool = False,
+    log_tail: str = "",
 ) -> RunState | None:
     """Move one locked run out of its attempt; None when somebody was faster."""
     ending = replace(ending, detail=plain_text(ending.detail))
+    log_tail = plain_text(log_tail)[-LOG_TAIL_LENGTH:]
     is_damaged = ending.kind == DamagedCheckpoint.code and held.checkpoint_step > 0
     previous = give_up_newest(session, held.id) if is_damaged else held.checkpoint_step
-    if held.state is RunState.STOPPING:
-        following = after_stop(held, ending)
-    elif is_damaged:
+    if is_damaged and held.state is not RunState.STOPPING:
         following = after_damage(held, ending, previous)
-    elif must_run_alone:
-        following = Following(
-            RunState.QUEUED,
-            f"{at_step(held, ending)}; it is not known which run of the group caused it, so each "
-            f"runs alone; {continues(held.checkpoint_step)}",
-            {"must_run_alone": True},
-        )
     else:
-        following = after(held, ending)
+        following = _following(held, ending, must_run_alone=must_run_alone)
     now = utcnow()
     values = {"checkpoint_step": previous, **following.values}
+    made_checkpoint = held.must_run_alone and made_one(session, held.id, held.attempt)
+    if has_served_alone(held, ending, made_checkpoint=made_checkpoint):
+        values.setdefault("must_run_alone", False)
     if fence is not None:
         values["fence"] = fence
     if following.state in ENDED:
@@ -316,12 +354,27 @@ def _end(
             detail=ending.detail,
             last_step=held.last_step,
             ended_at=now,
+            **({"log_tail": log_tail} if log_tail else {}),
         )
         .execution_options(synchronize_session=False)
     )
     if following.state in ENDED:
         seal(session, held.id)
     return following.state
+
+
+def _following(held: Held, ending: Ending, *, must_run_alone: bool) -> Following:
+    """Say where an ended attempt leads; the checkpoint is not damaged."""
+    if held.state is RunState.STOPPING:
+        return after_stop(held, ending)
+    if must_run_alone:
+        return Following(
+            RunState.QUEUED,
+            f"{at_step(held, ending)}; it is not known which run of the group caused it, so each "
+            f"runs alone; {continues(held.checkpoint_step)}",
+            {"must_run_alone": True},
+        )
+    return after(held, ending)
 
 
 def _actor(session: Session, held: Held) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from core.errors import StoreError
 from core.store.models_data import Artifact
@@ -38,9 +40,26 @@ def scripts_folder() -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
+@lru_cache(maxsize=1)
 def head() -> str:
-    """Name of the newest migration."""
+    """Name of the newest migration that this version knows; read once in a process."""
     return ScriptDirectory(str(scripts_folder())).get_current_head() or ""
+
+
+def is_current(session: Session) -> bool:
+    """Tell whether the database stands at the layout that this process was started with."""
+    return _version(session) == head()
+
+
+def layout_problem(session: Session) -> str:
+    """Say why this process may take no runs; "" when the layout is the one that it knows."""
+    at, wanted = _version(session), head()
+    if at == wanted:
+        return ""
+    return (
+        f"The database stands at migration {at or 'none'}, this process knows {wanted}; it takes "
+        "no runs. Start it again with the version that the database was brought to."
+    )
 
 
 def current(url: str) -> str:
@@ -119,6 +138,10 @@ def _run(url: str, work: Callable[[Connection], Answer]) -> Answer:
     finally:
         engine.dispose()
         store.close()
+
+
+def _version(session: Session) -> str:
+    return session.scalar(text("SELECT version_num FROM alembic_version")) or ""
 
 
 def _context(connection: Connection) -> MigrationContext:

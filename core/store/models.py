@@ -42,6 +42,7 @@ class Study(Base):
     __table_args__ = (
         one_of("protocol", PROTOCOLS, "protocol"),
         CheckConstraint("test_openings >= 0", name="test_openings"),
+        Index("ix_studies_closed", "number", "id", "closed_at", "is_demo"),
     )
 
     id: Mapped[str] = mapped_column(identifier(), primary_key=True, default=new_id)
@@ -129,11 +130,23 @@ class Run(Base):
         CheckConstraint("fence >= 0 AND attempt >= 0 AND fence >= attempt", name="fence"),
         CheckConstraint("infra_left >= 0 AND oom_left >= 0", name="budgets"),
         UniqueConstraint("study_id", "ordinal"),
-        Index("ix_runs_queue", "state", "priority", "created_at", "study_id", "ordinal"),
-        Index("ix_runs_group", "state", "group_key"),
-        Index("ix_runs_newest", "created_at", "id"),
-        Index("ix_runs_study_config", "study_id", "config_hash", "ordinal"),
-        Index("ix_runs_ended", "state", "ended_at"),
+        Index(
+            "ix_runs_group", "state", "group_key", "priority", "created_at", "study_id", "ordinal"
+        ),
+        Index(
+            "ix_runs_study_config",
+            "study_id",
+            "config_hash",
+            "state",
+            "ordinal",
+            "role",
+            "task",
+            "method_kind",
+            "method_label",
+            "backbone",
+            "regime",
+        ),  # fmt: skip
+        Index("ix_runs_ended", "state", "ended_at", "id", "role"),
         Index("ix_runs_cell", "study_id", "cell", "role"),
     )
 
@@ -147,8 +160,8 @@ class Run(Base):
     cell: Mapped[str] = mapped_column(String(16))
     group_key: Mapped[str] = mapped_column(String(80))
     task: Mapped[str] = mapped_column(String(80), index=True)
-    backbone: Mapped[str]
-    regime: Mapped[str] = mapped_column(String(80))
+    backbone: Mapped[str] = mapped_column(index=True)
+    regime: Mapped[str] = mapped_column(String(80), index=True)
     method_kind: Mapped[str] = mapped_column(String(40))
     method_label: Mapped[str] = mapped_column(String(120), index=True)
     data_seed: Mapped[int]
@@ -189,6 +202,12 @@ class Run(Base):
     ended_at: Mapped[datetime | None]
 
 
+Index(
+    "ix_runs_queue", Run.state, Run.priority.desc(), Run.created_at, Run.study_id, Run.ordinal,
+    Run.queue, Run.memory_bytes, Run.not_before,
+)  # fmt: skip
+
+
 class Attempt(Base):
     """One try of a worker at a run."""
 
@@ -196,6 +215,7 @@ class Attempt(Base):
     __table_args__ = (
         one_of("outcome", (*Outcome, ""), "outcome"),
         UniqueConstraint("run_id", "fence"),
+        Index(None, "outcome"),
     )
 
     run_id: Mapped[str] = mapped_column(

@@ -29,6 +29,7 @@ class Held:
     attempt: int
     worker_id: str | None
     priority: int
+    memory_bytes: int
     infra_left: int
     oom_left: int
     group_size: int
@@ -112,7 +113,7 @@ def move(
     if not may_move(held.state, to):
         raise ValueError(f"run {held.id} cannot move from {held.state} to {to}")
     if to not in ACTIVE:
-        values["worker_id"] = None
+        values |= {"worker_id": None, "is_stalled": False}
     if not update_held(session, held, state=to.value, version=held.version + 1, **values):
         return False
     session.execute(

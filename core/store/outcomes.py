@@ -1,4 +1,9 @@
-"""What follows on the outcome of an attempt: the run's next state, a sentence, and budgets."""
+"""What follows on the outcome of an attempt: the run's next state, a sentence, and budgets.
+
+Crashes, lost workers and stalls share one budget (``infra_left``), memory that ran out has its own
+(``oom_left``). What would only happen again is never tried again by itself (``NEVER_RETRIED``); a
+person may queue any failed run again, which fills both budgets.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +16,42 @@ from core.reporting import Ending
 from core.states import Outcome, RunState
 from core.store.clock import utcnow
 from core.store.columns import json_safe
-from core.store.models import INFRA_BUDGET
+from core.store.models import INFRA_BUDGET, OOM_BUDGET
 from core.store.moves import Held
 
-BACK_OFF_SECONDS = (1, 5, 30)
+BACK_OFF_SECONDS: Mapping[Outcome, tuple[int, ...]] = {
+    Outcome.CRASHED: (1, 5, 30),
+    Outcome.LOST: (1, 5, 30),
+    Outcome.STALLED: (5, 30, 120),
+    Outcome.OUT_OF_MEMORY: (10,),
+}
+"""Wait before the first, second, third further attempt, in seconds."""
+
+HOST_MEMORY = "oom_host"
+"""Kind of an attempt that the operating system ended for want of memory. Other programs may have
+used it up, so that the same run may fit the next time; a device's memory is the worker's alone."""
+
+NEVER_RETRIED = frozenset(
+    {
+        "backbone_changed",
+        "bad_backbone",
+        "bad_data",
+        "bad_start",
+        "config",
+        "disk_full",
+        "diverged",
+        "evaluation",
+    }
+)
+"""Kinds that end a run whatever budget is left: another attempt would meet the same."""
+
+FINAL_KINDS: Mapping[Outcome, str] = {
+    Outcome.CRASHED: "crash_loop",
+    Outcome.LOST: "lost",
+    Outcome.STALLED: "stalled",
+}
+"""Outcomes that share the budget ``infra_left``, and how a run ends that has used it up."""
+
 OOM_ADVICE = "Choose a smaller batch size or a shorter longest input, then retry."
 
 
@@ -36,12 +73,12 @@ def after(held: Held, ending: Ending) -> Following:
             f"finished at step {held.last_step}",
             {"result": json_safe(ending.result), "exit_kind": "", "exit_detail": ""},
         )
-    if outcome is Outcome.FAILED:
+    if outcome is Outcome.FAILED or ending.kind in NEVER_RETRIED:
         detail = ending.detail or "training failed"
         return _failed(ending.kind or "failed", detail, f"{detail} (step {held.last_step})")
     if outcome is Outcome.OUT_OF_MEMORY:
         return _after_out_of_memory(held, ending)
-    if outcome in (Outcome.CRASHED, Outcome.LOST):
+    if outcome in FINAL_KINDS:
         return _after_crash(held, ending)
     reason = ending.detail or "the worker gave it back"
     return Following(
@@ -80,13 +117,11 @@ def after_damage(held: Held, ending: Ending, previous: int) -> Following:
 
 def _after_crash(held: Held, ending: Ending) -> Following:
     if held.infra_left <= 0:
-        kind = "lost" if ending.outcome is Outcome.LOST else "crash_loop"
         detail = (
             f"{at_step(held, ending)}, for the {INFRA_BUDGET + 1}th time; it is not tried again"
         )
-        return _failed(kind, detail, detail)
-    used = min(INFRA_BUDGET - held.infra_left, len(BACK_OFF_SECONDS) - 1)
-    wait = BACK_OFF_SECONDS[used]
+        return _failed(FINAL_KINDS[ending.outcome], detail, detail)
+    wait = _back_off(ending.outcome, INFRA_BUDGET - held.infra_left)
     return Following(
         RunState.QUEUED,
         f"{at_step(held, ending)}; {continues(held.checkpoint_step)} after {wait} s",
@@ -97,6 +132,12 @@ def _after_crash(held: Held, ending: Ending) -> Following:
     )
 
 
+def _back_off(outcome: Outcome, used: int) -> int:
+    """Seconds to wait when this many further attempts were used up before."""
+    waits = BACK_OFF_SECONDS[outcome]
+    return waits[min(used, len(waits) - 1)]
+
+
 def _after_out_of_memory(held: Held, ending: Ending) -> Following:
     if held.group_size > 1 and held.oom_left > 0:
         return Following(
@@ -104,6 +145,17 @@ def _after_out_of_memory(held: Held, ending: Ending) -> Following:
             f"out of memory in a group of {held.group_size} at step {held.last_step}; it runs "
             f"alone next and {continues(held.checkpoint_step)}",
             {"must_run_alone": True, "oom_left": held.oom_left - 1},
+        )
+    if ending.kind == HOST_MEMORY and held.oom_left > 0:
+        wait = _back_off(Outcome.OUT_OF_MEMORY, OOM_BUDGET - held.oom_left)
+        return Following(
+            RunState.QUEUED,
+            f"{at_step(held, ending)}; {continues(held.checkpoint_step)} after {wait} s",
+            {
+                "must_run_alone": True,
+                "oom_left": held.oom_left - 1,
+                "not_before": utcnow() + timedelta(seconds=wait),
+            },
         )
     detail = f"Out of memory at step {held.last_step}. {OOM_ADVICE}"
     if ending.detail:
@@ -115,8 +167,26 @@ def _failed(kind: str, detail: str, reason: str) -> Following:
     return Following(RunState.FAILED, reason, {"exit_kind": kind[:40], "exit_detail": detail})
 
 
+def has_served_alone(held: Held, ending: Ending, *, made_checkpoint: bool) -> bool:
+    """Tell whether a run that had to run alone has shown that it may join others again.
+
+    It has when it came forward alone and nothing of its own ended it. A run that left its group
+    for memory stays alone: beside others it would run out again.
+    """
+    return (
+        held.must_run_alone
+        and held.group_size == 1
+        and made_checkpoint
+        and ending.outcome in (Outcome.DRAINED, Outcome.LOST)
+        and held.oom_left == OOM_BUDGET
+    )
+
+
 def at_step(held: Held, ending: Ending) -> str:
     """Say what ended the attempt, and where."""
+    if ending.outcome is Outcome.STALLED:
+        why = f" ({ending.detail.rstrip('.')})" if ending.detail else ""
+        return f"stalled at step {held.last_step}{why}"
     what = ending.detail.rstrip(".") or f"the attempt {ending.outcome.value}"
     return f"{what} at step {held.last_step}"
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Integer, cast, func, select
@@ -13,13 +12,10 @@ from sqlalchemy.orm import Session
 
 from core.states import ACTIVE, RunState
 from core.store.clock import utcnow
-from core.store.models import Attempt, Run, RunEvent, Study, StudyEvent, Worker
+from core.store.models import Run, RunEvent, Study, StudyEvent, Worker
 from core.store.models_data import Artifact, Checkpoint, Histogram, ScalarSummary
 from core.store.query_rows import (
     CLAIM_ORDER,
-    conditions,
-    facets,
-    filtered,
     find_run_id,
     find_study,
     run_events,
@@ -32,8 +28,8 @@ from core.store.query_rows import (
     study_events,
     study_rows,
 )
+from core.store.run_filters import conditions, counts_where, facets, group_keys
 from core.store.views import (
-    AttemptRow,
     CheckpointRow,
     ComparisonRow,
     ConfigGroup,
@@ -83,39 +79,27 @@ def config_groups(
     session: Session, filters: RunFilters = ALL_RUNS, limit: int = 50, offset: int = 0
 ) -> GroupsPage:
     """Runs folded by study and config, newest study first; ``limit`` counts groups."""
-    where = conditions(filters)
-    states = state_counts(session, filters)
+    where = conditions(session, filters)
+    states, counted = counts_where(session, where)
     tasks, methods = facets(session)
-    folded_keys = filtered(
-        select(Run.study_id, Run.config_hash, func.min(Run.ordinal).label("first")), filters
+    keys = group_keys(session, where, counted, limit, offset)
+    query = select_runs(
+        Run.study_id.in_({study_id for study_id, _ in keys}),
+        Run.config_hash.in_({config_hash for _, config_hash in keys}),
+        *where,
     )
-    keys = folded_keys.group_by(Run.study_id, Run.config_hash).subquery()
-    total = session.scalar(select(func.count()).select_from(keys)) or 0
-    chosen = (
-        select(keys.c.study_id, keys.c.config_hash, keys.c.first)
-        .join(Study, Study.id == keys.c.study_id)
-        .order_by(Study.number.desc(), keys.c.first)
-        .limit(limit)
-        .offset(offset)
-        .subquery()
-    )
-    query = (
-        select_runs(*where)
-        .join(
-            chosen,
-            (chosen.c.study_id == Run.study_id) & (chosen.c.config_hash == Run.config_hash),
-        )
-        .order_by(Study.number.desc(), chosen.c.first, Run.ordinal)
-    )
-    folded: dict[tuple[str, str], list[RunRow]] = {}
-    for row in run_rows(session, query):
-        folded.setdefault((row.study_id, row.config_hash), []).append(row)
+    folded: dict[tuple[str, str], list[RunRow]] = {key: [] for key in keys}
+    # Sorted here: an index in the order of runs would be walked over whole studies.
+    for row in sorted(run_rows(session, query), key=lambda row: row.ordinal):
+        # Studies may share configs of which only one study's are on this page.
+        if (key := (row.study_id, row.config_hash)) in folded:
+            folded[key].append(row)
     return GroupsPage(
         groups=tuple(
             ConfigGroup(study_id, config_hash, tuple(rows))
             for (study_id, config_hash), rows in folded.items()
         ),
-        total=total,
+        total=sum(counted.values()),
         num_runs=sum(states.values()),
         limit=limit,
         offset=offset,
@@ -129,6 +113,18 @@ def studies(session: Session, limit: int = 50, offset: int = 0) -> list[StudyRow
     """Studies, newest first."""
     query = select(Study).order_by(Study.number.desc()).limit(limit).offset(offset)
     return study_rows(session, session.scalars(query).all())
+
+
+def studies_of(session: Session, study_ids: Collection[str]) -> list[StudyRow]:
+    """Studies of these ids, newest first."""
+    query = select(Study).where(Study.id.in_(study_ids)).order_by(Study.number.desc())
+    return study_rows(session, session.scalars(query).all())
+
+
+def study_names(session: Session, limit: int = 50) -> dict[str, tuple[str, str]]:
+    """Short name and name of the newest studies by id, newest first, for lists to choose from."""
+    query = select(Study.id, Study.number, Study.name).order_by(Study.number.desc()).limit(limit)
+    return {row.id: (f"S{row.number}", row.name) for row in session.execute(query)}
 
 
 def study_overview(session: Session, study_id: str) -> StudyView:
@@ -172,7 +168,6 @@ def run_view(session: Session, run_id: str) -> RunView:
         is_test_open=study.is_test_open,
         summaries=summaries(session, [run_id]).get(run_id, {}),
         histograms=tuple(session.scalars(histograms.order_by(Histogram.name))),
-        attempts=_attempts(session, run_id),
         checkpoints=_checkpoints(session, run_id),
         artifacts={found.name: found.path for found in session.execute(artifacts)},
         events=tuple(events(session, run_ids=[run_id])),
@@ -205,7 +200,7 @@ def summaries(session: Session, run_ids: Sequence[str]) -> dict[str, dict[str, S
 
 def comparison(session: Session, filters: RunFilters = ALL_RUNS) -> list[ComparisonRow]:
     """Final runs (or ``filters.role``) with their results, at most 5,000, in study order."""
-    where = conditions(filters if filters.role else replace(filters, role="final"))
+    where = conditions(session, filters if filters.role else replace(filters, role="final"))
     rows = session.execute(
         select_runs(*where)
         .add_columns(Study.protocol, Study.closed_at, Study.test_opened_at, Study.test_openings)
@@ -251,7 +246,7 @@ def playground_runs(session: Session, limit: int = 500) -> list[PlaygroundRun]:
         select_runs(Run.state == RunState.SUCCEEDED.value, Run.role == "final")
         .add_columns(Artifact.path)
         .join(Artifact, (Artifact.run_id == Run.id) & (Artifact.name == "adapter"))
-        .order_by(Run.ended_at.desc(), Run.id)
+        .order_by(Run.ended_at.desc(), Run.id.desc())
         .limit(limit)
     )
     found = []
@@ -300,61 +295,19 @@ def events(
     return sorted(found, key=lambda event: event.at, reverse=True)[:limit]
 
 
-def log_tail(path: str | Path, max_bytes: int = 65536) -> str:
-    """Last lines of a log file as text; empty when there is no file."""
-    file = Path(path)
-    if not str(path) or not file.is_file():
-        return ""
-    with file.open("rb") as stream:
-        size = stream.seek(0, 2)
-        stream.seek(max(0, size - max_bytes))
-        tail = stream.read()
-    if size > max_bytes:
-        # The first line is cut somewhere, maybe within a character.
-        tail = tail.partition(b"\n")[2]
-    return tail.decode("utf-8", errors="replace")
-
-
 def _queue_position(session: Session, row: RunRow) -> int:
     """Place in the order of claims, from 1."""
+    same_moment = (Run.priority == row.priority) & (Run.created_at == row.created_at)
     before = (
         (Run.priority > row.priority)
         | ((Run.priority == row.priority) & (Run.created_at < row.created_at))
-        | (
-            (Run.priority == row.priority)
-            & (Run.created_at == row.created_at)
-            & (Run.study_id == row.study_id)
-            & (Run.ordinal < row.ordinal)
-        )
+        | (same_moment & (Run.study_id < row.study_id))
+        | (same_moment & (Run.study_id == row.study_id) & (Run.ordinal < row.ordinal))
     )
     counted = session.scalar(
         select(cast(func.count(), Integer)).where(Run.state == RunState.QUEUED.value, before)
     )
     return (counted or 0) + 1
-
-
-def _attempts(session: Session, run_id: str) -> tuple[AttemptRow, ...]:
-    rows = session.execute(
-        select(Attempt, Worker.name)
-        .join(Worker, Worker.id == Attempt.worker_id)
-        .where(Attempt.run_id == run_id)
-        .order_by(Attempt.attempt)
-    )
-    return tuple(
-        AttemptRow(
-            attempt=attempt.attempt,
-            worker_name=worker,
-            resumed_from_step=attempt.resumed_from_step,
-            discarded_points=attempt.discarded_points,
-            last_step=attempt.last_step,
-            outcome=attempt.outcome,
-            kind=attempt.kind,
-            detail=attempt.detail,
-            started_at=attempt.started_at,
-            ended_at=attempt.ended_at,
-        )
-        for attempt, worker in rows
-    )
 
 
 def _checkpoints(session: Session, run_id: str) -> tuple[CheckpointRow, ...]:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import Row, Select, String, cast, func, or_, select
+from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from core.errors import NotFound
 from core.states import RunState
 from core.store.models import Run, RunEvent, Study, StudyEvent
+from core.store.run_filters import conditions, states_where
 from core.store.views import EventRow, RunFilters, RunRow, StudyRow
 from core.tasks import TASKS
-
-Selection = TypeVar("Selection", bound=Select[*tuple[Any, ...]])
 
 _COPIED = (
     "id", "study_id", "ordinal", "task", "backbone", "regime", "method_kind", "method_label",
     "config_hash", "data_seed", "init_seed", "role", "priority", "phase", "last_step",
     "checkpoint_step", "total_steps", "seconds_per_step", "group_size", "attempt", "worker_id",
     "not_before", "exit_kind", "exit_detail", "num_trainable", "created_at", "started_at",
-    "ended_at",
+    "ended_at", "is_stalled",
 )  # fmt: skip
 
 JOINT_MEAN = "joint_mean"
@@ -80,54 +79,9 @@ def run_rows(session: Session, query: Select[Any]) -> tuple[RunRow, ...]:
     return tuple(run_row(row) for row in session.execute(query))
 
 
-def conditions(filters: RunFilters) -> list[ColumnElement[bool]]:
-    """Conditions on runs joined with their studies."""
-    wanted: list[ColumnElement[bool]] = []
-    if filters.states:
-        wanted.append(Run.state.in_(filters.states))
-    if filters.tasks:
-        wanted.append(Run.task.in_(filters.tasks))
-    if filters.methods:
-        wanted.append(
-            or_(Run.method_label.in_(filters.methods), Run.method_kind.in_(filters.methods))
-        )
-    if filters.study_ids:
-        wanted.append(Run.study_id.in_(filters.study_ids))
-    if filters.config_hash:
-        wanted.append(Run.config_hash == filters.config_hash)
-    if filters.role:
-        wanted.append(Run.role == filters.role)
-    if not filters.demo:
-        wanted.append(~Study.is_demo)
-    if filters.text.strip():
-        wanted.append(_contains(filters.text.strip()))
-    return wanted
-
-
-def _contains(text: str) -> ColumnElement[bool]:
-    slug = "S" + cast(Study.number, String) + "-" + cast(Run.ordinal, String)
-    fields = (Study.name, Run.task, Run.method_label, Run.backbone, Run.regime, Run.id, slug)
-    return or_(*(field.icontains(text, autoescape=True) for field in fields))
-
-
-def filtered(query: Selection, filters: RunFilters) -> Selection:
-    """Put the filters on a query over runs; studies are joined only when a filter needs them."""
-    if filters.text.strip() or not filters.demo:
-        query = query.join(Study, Study.id == Run.study_id)
-    return query.where(*conditions(filters))
-
-
 def state_counts(session: Session, filters: RunFilters) -> dict[str, int]:
     """Number of runs per state."""
-    query = filtered(select(Run.state, func.count().label("runs")), filters)
-    return {row.state: row.runs for row in session.execute(query.group_by(Run.state))}
-
-
-def facets(session: Session) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Task names and method labels of all runs."""
-    tasks = session.scalars(select(Run.task).distinct().order_by(Run.task))
-    methods = session.scalars(select(Run.method_label).distinct().order_by(Run.method_label))
-    return tuple(tasks), tuple(methods)
+    return states_where(session, conditions(session, filters))
 
 
 def study_rows(session: Session, found: Sequence[Study]) -> list[StudyRow]:

@@ -10,12 +10,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import exists, insert, or_, select, update
+from sqlalchemy import Update, exists, insert, select, update
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.elements import ColumnElement
 
 from core.reporting import Progress
 from core.states import ACTIVE, Outcome, RunState, StopKind
+from core.store import migrate
 from core.store.checkpoints import (
     drop_checkpoints,
     prune_checkpoints,
@@ -23,6 +23,7 @@ from core.store.checkpoints import (
     registered_folder,
 )
 from core.store.clock import utcnow
+from core.store.columns import plain_text
 from core.store.endings import (
     cancel_study,
     drain_all,
@@ -43,9 +44,13 @@ from core.store.moves import (
     row_count,
     select_held,
 )
+from core.store.order import to_front
 from core.store.scalars import truncate_above
+from core.store.waiting import claim_order, ready, suits
 
 Beat = StopKind | Literal["lost"] | None
+NOTICE_LENGTH = 4_000
+"""Longest text of all notices of an attempt, in characters; further ones are dropped."""
 
 __all__ = [
     "Beat",
@@ -57,6 +62,7 @@ __all__ = [
     "drop_checkpoints",
     "end_attempt",
     "expire",
+    "notice",
     "progress",
     "prune_checkpoints",
     "register_checkpoint",
@@ -64,7 +70,9 @@ __all__ = [
     "release_all",
     "request_cancel",
     "retry",
+    "stalled",
     "started",
+    "to_front",
     "waiting_user_run",
 ]
 
@@ -101,33 +109,34 @@ class ClaimedRun:
 def claim(session: Session, worker_id: str, limit: int) -> list[ClaimedRun]:
     """Take the next run and up to ``limit - 1`` runs that can be trained with it.
 
-    Highest priority first, then the oldest; its partners have the same group key and priority.
-    A run that must run alone comes alone. Points and histograms above the checkpoint are dropped.
-    Returns an empty list when nothing is ready or the worker is not registered as alive.
+    Highest priority first, then the oldest, of the worker's queues and no larger than its memory;
+    its partners have the same group key and priority, and fit beside it. A run that must run alone
+    comes alone. Points and histograms above the checkpoint are dropped. Returns an empty list when
+    nothing is ready, the worker is not registered as alive, or the database has another layout
+    than this process knows (``migrate.layout_problem`` says so).
     """
-    worker = session.scalar(
-        select(Worker.name)
+    worker = session.execute(
+        select(Worker.name, Worker.queues, Worker.memory_bytes)
         .where(Worker.id == worker_id, Worker.state == "alive")
         .with_for_update(key_share=True)
-    )
-    if worker is None:
+    ).one_or_none()
+    if worker is None or not migrate.is_current(session):
         return []
-    order = (Run.priority.desc(), Run.created_at, Run.study_id, Run.ordinal)
-    ready = _ready()
-    found = lock(session, select_held(*ready).order_by(*order).limit(1), skip_locked=True)
+    wanted = (*ready(), *suits(worker.queues, worker.memory_bytes))
+    query = select_held(*wanted).order_by(*claim_order())
+    found = lock(session, query.limit(1), skip_locked=True)
     if found and not found[0].must_run_alone and limit > 1:
         first = found[0]
         key = select(Run.group_key).where(Run.id == first.id).scalar_subquery()
-        partners = select_held(
-            *ready,
+        partners = query.where(
             Run.group_key == key,
             Run.priority == first.priority,
             Run.id != first.id,
             ~Run.must_run_alone,
         )
-        partners = partners.order_by(*order).limit(limit - 1)
-        found += lock(session, partners, skip_locked=True)
-    taken = [run for run in found if _take(session, run, worker_id, worker, len(found))]
+        beside = lock(session, partners.limit(limit - 1), skip_locked=True)
+        found = _fitting(first, beside, worker.memory_bytes)
+    taken = [run for run in found if _take(session, run, worker_id, worker.name, len(found))]
     return _claimed(session, [run.id for run in taken])
 
 
@@ -140,7 +149,7 @@ def adapter_folder(session: Session, run_id: str) -> str | None:
 
 def waiting_user_run(session: Session, above_priority: int) -> bool:
     """Tell whether a ready queued run has a priority above this one."""
-    return bool(session.scalar(select(exists().where(*_ready(), Run.priority > above_priority))))
+    return bool(session.scalar(select(exists().where(*ready(), Run.priority > above_priority))))
 
 
 def started(session: Session, run_id: str, fence: int, *, log_path: str = "") -> bool:
@@ -148,6 +157,8 @@ def started(session: Session, run_id: str, fence: int, *, log_path: str = "") ->
     held = lock_claimed(session, run_id, fence)
     if held is None:
         return False
+    if log_path:
+        session.execute(_living(run_id, fence).values(log_path=log_path))
     if held.state is not RunState.STARTING:
         return True
     values: dict[str, object] = {"started_at": held.started_at or utcnow()}
@@ -178,12 +189,41 @@ def progress(session: Session, run_id: str, fence: int, progress: Progress) -> b
     return row_count(changed) == 1
 
 
+def notice(session: Session, run_id: str, fence: int, text: str) -> bool:
+    """Add a line to what people should read about the living attempt. False: the claim was lost.
+
+    The same line again changes nothing, so that a write may be repeated.
+    """
+    if lock_claimed(session, run_id, fence) is None:
+        return False
+    line = " ".join(plain_text(text).split())
+    told = session.scalar(
+        select(Attempt.notice).where(Attempt.run_id == run_id, Attempt.fence == fence)
+    )
+    lines = told.splitlines() if told else []
+    if line and line not in lines and len("\n".join((*lines, line))) <= NOTICE_LENGTH:
+        session.execute(_living(run_id, fence).values(notice="\n".join((*lines, line))))
+    return True
+
+
+def stalled(session: Session, run_id: str, fence: int, is_stalled: bool) -> bool:
+    """Note that a held run makes no progress, or does so again. False: the claim was lost."""
+    changed = session.execute(
+        update(Run)
+        .where(Run.id == run_id, Run.fence == fence, Run.state.in_(list(ACTIVE)))
+        .values(is_stalled=is_stalled)
+        .execution_options(synchronize_session=False)
+    )
+    return row_count(changed) == 1
+
+
 def beat(
     session: Session,
     worker_id: str,
     fences: Mapping[str, int],
     *,
     waiting: Collection[str] = (),
+    memory_used: int = 0,
 ) -> dict[str, Beat]:
     """Renew the worker's lease and learn what to do with each run that it holds.
 
@@ -194,6 +234,7 @@ def beat(
     Args:
         fences: Fence of each run by id.
         waiting: Runs whose end the worker knows and has not yet written.
+        memory_used: Memory of its device in use, in bytes; 0 when it is not known.
 
     Returns:
         For each run None (go on), ``StopKind.CANCEL``, or "lost" (stop, write nothing more).
@@ -201,7 +242,12 @@ def beat(
     session.execute(
         update(Worker)
         .where(Worker.id == worker_id)
-        .values(hb_seq=Worker.hb_seq + 1, hb_at=utcnow(), state="alive")
+        .values(
+            hb_seq=Worker.hb_seq + 1,
+            hb_at=utcnow(),
+            state="alive",
+            memory_used=max(0, memory_used),
+        )
         .execution_options(synchronize_session=False)
     )
     rows = session.execute(
@@ -225,10 +271,22 @@ def beat(
     return answers
 
 
-def _ready() -> tuple[ColumnElement[bool], ...]:
+def _fitting(first: Held, beside: Sequence[Held], memory_bytes: int) -> list[Held]:
+    """Keep the partners, in their order, whose sum of memory fits; 0 is unknown and fits."""
+    found, total = [first], first.memory_bytes
+    for held in beside:
+        if not memory_bytes or total + held.memory_bytes <= memory_bytes:
+            found.append(held)
+            total += held.memory_bytes
+    return found
+
+
+def _living(run_id: str, fence: int) -> Update:
+    """Change the attempt of a claim while it lives."""
     return (
-        Run.state == RunState.QUEUED.value,
-        or_(Run.not_before.is_(None), Run.not_before <= utcnow()),
+        update(Attempt)
+        .where(Attempt.run_id == run_id, Attempt.fence == fence, Attempt.ended_at.is_(None))
+        .execution_options(synchronize_session=False)
     )
 
 
@@ -249,6 +307,7 @@ def _take(session: Session, held: Held, worker_id: str, worker: str, group_size:
         group_size=group_size,
         last_step=held.checkpoint_step,
         phase="",
+        is_stalled=False,
         not_before=None,
     )
     if not moved:

@@ -113,6 +113,8 @@ def summarise(
 
 def fold(session: Session, run_id: str, chunks: Sequence[ScalarChunk]) -> None:
     """Add sealed chunks to the pyramids of their names, in order."""
+    if not chunks:
+        return
     pyramids = by_name(session, ScalarPyramid, run_id, {chunk.name for chunk in chunks})
     for chunk in chunks:
         row = pyramids.get(chunk.name)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from sqlalchemy import delete, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from core.store.curve_arrays import (
@@ -172,11 +172,17 @@ def seal(session: Session, run_id: str) -> None:
 def truncate_above(session: Session, run_id: str, step: int) -> int:
     """Drop points and histograms above a step and seal the rest; return the points dropped."""
     session.execute(delete(Histogram).where(Histogram.run_id == run_id, Histogram.step > step))
-    above = list(
+    touched = list(
         session.scalars(
-            select(ScalarChunk).where(ScalarChunk.run_id == run_id, ScalarChunk.last_step > step)
+            select(ScalarChunk).where(
+                ScalarChunk.run_id == run_id,
+                or_(ScalarChunk.last_step > step, ~ScalarChunk.sealed),
+            )
         )
     )
+    if not touched:
+        return 0
+    above = [chunk for chunk in touched if chunk.last_step > step]
     dropped = 0
     for chunk in above:
         steps, values = unpack_steps(chunk.steps), unpack_values(chunk.values)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
+import random
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import (
@@ -23,17 +24,24 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool, Pool
 
 from core.errors import StoreError
+from core.fault_points import reach
 from core.settings import get_settings
 
-log = logging.getLogger(__name__)
-
 BUSY_SECONDS = 10
-SAFE_SQLITE = (3, 51, 3)
-"""First version without a rare fault in which two writers could damage a WAL database."""
+SNAPSHOT_SECONDS = 3600
+TRIES = 6
+PAUSE_SECONDS = 0.02
+"""Longest pause before the second try; each further one may be twice as long."""
+
+Answer = TypeVar("Answer")
 
 
 class Refused(StoreError):
     """The database will refuse these values however often they are written."""
+
+
+class Collided(StoreError):
+    """Two transactions waited for each other and this one was rolled back; the next may pass."""
 
 
 UP_HINT = "Run ./studio up, which brings the database up to date."
@@ -46,7 +54,18 @@ def store_error(error: SQLAlchemyError, url: str) -> StoreError:
     is_value_wrong = isinstance(error, StatementError) and not isinstance(error, DBAPIError)
     if is_value_wrong or isinstance(error, DataError | IntegrityError):
         return Refused(f"The database refused: {detail}.")
-    if "database is locked" in low or "lock timeout" in low or "deadlock" in low:
+    if "deadlock" in low or "could not serialize" in low:
+        return Collided(
+            "Two changes of the database stood in each other's way; this one was not made.",
+            hint="Try again.",
+        )
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return StoreError(
+            f"The connection to the database {url} was lost; a change that was being made may have "
+            "been made or not.",
+            hint="Look, or simply try again: a change is never made twice.",
+        )
+    if "database is locked" in low or "lock timeout" in low:
         return StoreError(
             f"The database is busy: another process held it for {BUSY_SECONDS} seconds; "
             "nothing was changed.",
@@ -114,8 +133,6 @@ class Store:
             if not parsed.database or parsed.database == ":memory:":
                 raise StoreError("The database must be a file; SQLite in memory is not supported.")
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            if sqlite3.sqlite_version_info < SAFE_SQLITE:
-                log.debug("SQLite %s is older than 3.51.3", sqlite3.sqlite_version)
             self._reader = _sqlite_engine(
                 self.url, begin="BEGIN", pragmas=("foreign_keys=ON", "query_only=ON")
             )
@@ -144,7 +161,10 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Open a session that only reads; all its queries see one state of the database.
+        """Open a session that only reads.
+
+        On SQLite all its queries see one state of the database; on PostgreSQL each query sees the
+        newest. Where several queries must agree, take ``snapshot``.
 
         Raises:
             StoreError: If the database refuses.
@@ -156,14 +176,40 @@ class Store:
             raise store_error(error, self.shown_url) from error
 
     @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """Open a session that only reads; all its queries see one state, and no writer waits.
+
+        Meant for work that reads much, so a query may take an hour. While it is open on SQLite,
+        the write-ahead log cannot be folded back and grows.
+
+        Raises:
+            StoreError: If the database refuses.
+        """
+        try:
+            with Session(self._reader, expire_on_commit=False) as session:
+                if not self.is_sqlite:
+                    session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+                    limit = f"SET LOCAL statement_timeout = '{SNAPSHOT_SECONDS}s'"
+                    session.execute(text(limit))
+                yield session
+        except SQLAlchemyError as error:
+            raise store_error(error, self.shown_url) from error
+
+    @contextmanager
     def write(self, *, durable: bool = True) -> Iterator[Session]:
         """Open a transaction that commits at the end, or changes nothing when an error leaves it.
+
+        A connection lost in the commit leaves open whether it happened, so every caller's work must
+        do no harm when it is done twice: claims and endings carry a fence, launches a key, scalars
+        their steps, and a wish such as cancel finds itself fulfilled.
 
         Args:
             durable: False only for scalars: a power cut may lose the last moments.
 
         Raises:
-            StoreError: If the database refuses or stays busy for 10 seconds; nothing was changed.
+            StoreError: If the database refuses or stays busy for 10 seconds; nothing was changed
+                unless the message says that this is not known.
+            Collided: If another transaction was in the way; ``transact`` tries again by itself.
         """
         engine = self._writer if durable else self._quick
         try:
@@ -171,8 +217,32 @@ class Store:
                 if not durable and not self.is_sqlite:
                     session.execute(text("SET LOCAL synchronous_commit = off"))
                 yield session
+                reach("store.commit")
+            reach("store.committed")
         except SQLAlchemyError as error:
             raise store_error(error, self.shown_url) from error
+
+    def transact(self, work: Callable[[Session], Answer], *, durable: bool = True) -> Answer:
+        """Do work in a transaction, again when another one stood in its way, six times at most.
+
+        Only what is known to be undone is repeated: a deadlock or a collision on PostgreSQL. The
+        pauses between the tries are drawn, so that two do not meet again and again.
+
+        Args:
+            work: Called with the session; must change nothing but the database.
+            durable: As for ``write``.
+
+        Raises:
+            StoreError: As for ``write``.
+        """
+        for earlier in range(TRIES - 1):
+            try:
+                with self.write(durable=durable) as session:
+                    return work(session)
+            except Collided:
+                time.sleep(random.uniform(0, PAUSE_SECONDS * 2**earlier))
+        with self.write(durable=durable) as session:
+            return work(session)
 
     def migration_engine(self) -> Engine:
         """Return an engine without pool for migrations; dispose of it afterwards.

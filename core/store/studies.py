@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from core.errors import NotFound
 from core.recipe import Recipe, RunConfig, canonical_json, group_key
 from core.recipe_parts import Seeds
 from core.states import ENDED, RunState
 from core.store.clock import utcnow
 from core.store.columns import new_id
-from core.store.models import Run, RunEvent, Study, StudyEvent
+from core.store.models import DEFAULT_QUEUE, Run, RunEvent, Study
 from core.store.moves import serialise
+from core.store.order import set_priority
+from core.store.study_events import lock_study, no_study, record
+from core.store.waiting import queue_names
 from core.tuning import TrialResult, Winner, final_configs, trials, winner
 
 STUDY_LOCK = 7_301
+MemoryOf = Callable[[RunConfig], int]
+
+__all__ = [
+    "CreatedStudy",
+    "advance",
+    "create_study",
+    "is_test_open",
+    "mark_cancelled",
+    "open_test",
+    "set_priority",
+    "settle",
+]
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,8 @@ def create_study(
     idempotency_key: str = "",
     priority: int = 0,
     is_demo: bool = False,
+    queue: str = DEFAULT_QUEUE,
+    memory_of: MemoryOf = lambda _config: 0,
 ) -> CreatedStudy:
     """Insert a study and its queued runs; the same key again returns the first study.
 
@@ -50,7 +66,18 @@ def create_study(
         recipe: What the person asked for; kept as JSON.
         configs: The final runs, ``recipe.runs()`` with task folder and data version filled in.
         idempotency_key: Names the submission, so that a double click makes one study.
+        queue: Name of the queue that its runs wait in.
+        memory_of: Estimates the memory that a run needs, in bytes; 0: not known. Asked once for
+            runs that differ in seeds alone.
+
+    Raises:
+        ConfigError: If the queue's name is none.
     """
+    (queue,) = queue_names([queue])
+    if idempotency_key and (known := _by_key(session, idempotency_key)):
+        return known
+    planned, role = _plan(recipe, configs)
+    memory = _memory([config for _, config in planned], memory_of)
     serialise(session, STUDY_LOCK)
     if idempotency_key and (known := _by_key(session, idempotency_key)):
         return known
@@ -63,17 +90,13 @@ def create_study(
         recipe=canonical_json(recipe.model_dump(mode="json")),
         protocol=recipe.tuning.protocol,
         priority=priority,
+        queue=queue,
         is_demo=is_demo,
         idempotency_key=idempotency_key or None,
     )
     session.add(study)
     session.flush()
-    if recipe.tuning.protocol == "tuned":
-        planned = [(trial.cell, trial.config) for trial in trials(recipe, configs)]
-        run_ids = _insert_runs(session, study, planned, role="trial")
-    else:
-        planned = [(config.config_hash, config) for config in configs]
-        run_ids = _insert_runs(session, study, planned, role="final")
+    run_ids = _insert_runs(session, study, planned, role=role, memory=memory)
     return CreatedStudy(study.id, number, tuple(run_ids), True)
 
 
@@ -83,10 +106,10 @@ def open_test(session: Session, study_id: str, actor: str = "user") -> int:
     Raises:
         NotFound: If there is no such study.
     """
-    study = _lock_study(session, study_id)
+    study = lock_study(session, study_id)
     study.test_openings += 1
     study.test_opened_at = study.test_opened_at or utcnow()
-    _record(session, study_id, "test_opened", f"The test was opened by {actor}.", repeat=True)
+    record(session, study_id, "test_opened", f"The test was opened by {actor}.", repeat=True)
     session.flush()
     return study.test_openings
 
@@ -101,16 +124,16 @@ def is_test_open(session: Session, study_id: str) -> bool:
         select(Study.closed_at, Study.test_opened_at).where(Study.id == study_id)
     ).one_or_none()
     if row is None:
-        raise _no_study(study_id)
+        raise no_study(study_id)
     return row.closed_at is not None or row.test_opened_at is not None
 
 
 def mark_cancelled(session: Session, study_id: str, actor: str) -> None:
     """Note that a study is cancelled as a whole, so that no finals follow."""
-    study = _lock_study(session, study_id)
+    study = lock_study(session, study_id)
     if study.cancelled_at is None:
         study.cancelled_at = utcnow()
-        _record(session, study_id, "cancelled", f"Cancelled by {actor}.", repeat=True)
+        record(session, study_id, "cancelled", f"Cancelled by {actor}.", repeat=True)
         session.flush()
 
 
@@ -120,7 +143,7 @@ def settle(session: Session, study_ids: Collection[str]) -> None:
     Call it once at the end of a transaction, after all runs were locked.
     """
     for study_id in sorted(study_ids):
-        study = _lock_study(session, study_id)
+        study = lock_study(session, study_id)
         if study.protocol == "tuned":
             advance(session, study)
         waiting = session.scalar(
@@ -145,7 +168,7 @@ def advance(session: Session, study: Study) -> int:
     created = 0
     for cell in _due_cells(session, study):
         rows = session.execute(
-            select(Run.config, Run.state, Run.result)
+            select(Run.config, Run.state, Run.result, Run.memory_bytes)
             .where(Run.study_id == study.id, Run.cell == cell, Run.role == "trial")
             .order_by(Run.ordinal)
         ).all()
@@ -160,12 +183,15 @@ def advance(session: Session, study: Study) -> int:
         what = _describe(results[0].config)
         if chosen is None:
             sentence = _no_winner(what, results[0].config)
-            _record(session, study.id, "no_winner", sentence, subject=cell)
+            record(session, study.id, "no_winner", sentence, subject=cell)
             continue
         finals = [(cell, config) for config in final_configs(chosen.config, seeds)]
-        created += len(_insert_runs(session, study, finals, role="final"))
+        memory = dict.fromkeys(
+            (config.config_hash for _, config in finals), max(row.memory_bytes for row in rows)
+        )
+        created += len(_insert_runs(session, study, finals, role="final", memory=memory))
         sentence = f"{what}: {_choice(chosen)}; {len(finals)} final runs are queued."
-        _record(session, study.id, "winner", sentence, subject=cell, repeat=True)
+        record(session, study.id, "winner", sentence, subject=cell, repeat=True)
     return created
 
 
@@ -225,8 +251,26 @@ def _due_cells(session: Session, study: Study) -> list[str]:
     return [row.cell for row in rows]
 
 
+def _plan(recipe: Recipe, configs: Sequence[RunConfig]) -> tuple[list[tuple[str, RunConfig]], str]:
+    """First runs of a study with their cells, and their role."""
+    if recipe.tuning.protocol == "tuned":
+        return [(trial.cell, trial.config) for trial in trials(recipe, configs)], "trial"
+    return [(config.config_hash, config) for config in configs], "final"
+
+
+def _memory(configs: Sequence[RunConfig], memory_of: MemoryOf) -> dict[str, int]:
+    """Estimate the memory of runs by the hash of their configs, in bytes."""
+    by_hash = {config.config_hash: config for config in configs}
+    return {key: max(0, memory_of(config)) for key, config in by_hash.items()}
+
+
 def _insert_runs(
-    session: Session, study: Study, planned: Sequence[tuple[str, RunConfig]], *, role: str
+    session: Session,
+    study: Study,
+    planned: Sequence[tuple[str, RunConfig]],
+    *,
+    role: str,
+    memory: Mapping[str, int],
 ) -> list[str]:
     if not planned:
         return []
@@ -253,6 +297,8 @@ def _insert_runs(
                 "init_seed": config.seeds.init,
                 "role": role,
                 "priority": study.priority,
+                "queue": study.queue,
+                "memory_bytes": memory[config.config_hash],
                 "created_at": now,
             }
         )
@@ -285,49 +331,3 @@ def _by_key(session: Session, key: str) -> CreatedStudy | None:
         select(Run.id).where(Run.study_id == row.id).order_by(Run.ordinal)
     ).all()
     return CreatedStudy(row.id, row.number, tuple(run_ids), False)
-
-
-def _lock_study(session: Session, study_id: str) -> Study:
-    study = session.scalars(
-        select(Study)
-        .where(Study.id == study_id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    ).one_or_none()
-    if study is None:
-        raise _no_study(study_id)
-    return study
-
-
-def _record(
-    session: Session,
-    study_id: str,
-    kind: str,
-    sentence: str,
-    *,
-    subject: str = "",
-    repeat: bool = False,
-) -> None:
-    """Write an event of a study; without ``repeat`` only once for its kind and subject."""
-    mine = StudyEvent.study_id == study_id
-    if not repeat and session.scalar(
-        select(StudyEvent.ordinal).where(
-            mine, StudyEvent.kind == kind, StudyEvent.subject == subject
-        )
-    ):
-        return
-    last = session.scalar(select(func.max(StudyEvent.ordinal)).where(mine)) or 0
-    session.execute(
-        insert(StudyEvent).values(
-            study_id=study_id,
-            ordinal=last + 1,
-            kind=kind,
-            subject=subject,
-            text=sentence,
-            at=utcnow(),
-        )
-    )
-
-
-def _no_study(study_id: str) -> NotFound:
-    return NotFound(f"There is no study {study_id}.", hint="The Runs page lists all studies.")

@@ -21,7 +21,8 @@ class RunFilters:
         study_ids: Studies.
         config_hash: Runs that differ in seeds alone.
         role: ``final`` or ``trial``.
-        text: Part of a study's name, task, method, backbone, regime, or a run's short name.
+        text: Part of a study's name, a task, method, backbone or regime; or the beginning of a
+            short name (``S3``, ``S3-1``) or of a run's id, of which six digits must be given.
         demo: False leaves out the demo study.
     """
 
@@ -46,6 +47,7 @@ class RunRow:
         flags: Warnings of a succeeded run.
         queue_position: Runs that come before it, itself included; 0 when not queued or not asked.
         checkpoint_step: Update that a next attempt continues from, 0 for the beginning.
+        is_stalled: True while its trainer lives but tells no progress.
     """
 
     id: str
@@ -84,6 +86,7 @@ class RunRow:
     queue_position: int = 0
     checkpoint_step: int = 0
     metric: str = ""
+    is_stalled: bool = False
 
     @property
     def slug(self) -> str:
@@ -226,22 +229,6 @@ class SummaryRow:
 
 
 @dataclass(frozen=True)
-class AttemptRow:
-    """One try of a worker; ``outcome`` is empty while it lives."""
-
-    attempt: int
-    worker_name: str
-    resumed_from_step: int
-    discarded_points: int
-    last_step: int
-    outcome: str
-    kind: str
-    detail: str
-    started_at: datetime
-    ended_at: datetime | None
-
-
-@dataclass(frozen=True)
 class CheckpointRow:
     """A registered checkpoint."""
 
@@ -255,7 +242,13 @@ class CheckpointRow:
 
 @dataclass(frozen=True)
 class WorkerRow:
-    """A worker; ``seconds_silent`` is the age of its last heartbeat by the wall clock."""
+    """A worker; ``seconds_silent`` is the age of its last heartbeat by the wall clock.
+
+    Attributes:
+        queues: Names of the queues that it serves.
+        memory_bytes: Memory of its device; 0 when it is not known.
+        memory_used: What of it was in use at the last heartbeat, in bytes; 0 when not known.
+    """
 
     id: str
     name: str
@@ -269,6 +262,9 @@ class WorkerRow:
     started_at: datetime
     seconds_silent: float
     run_ids: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ("default",)
+    memory_bytes: int = 0
+    memory_used: int = 0
 
 
 @dataclass(frozen=True)
@@ -291,7 +287,6 @@ class RunView:
     is_test_open: bool
     summaries: Mapping[str, SummaryRow]
     histograms: tuple[str, ...]
-    attempts: tuple[AttemptRow, ...]
     checkpoints: tuple[CheckpointRow, ...]
     artifacts: Mapping[str, str]
     events: tuple[EventRow, ...]

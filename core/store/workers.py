@@ -13,8 +13,22 @@ from core.states import ACTIVE, Outcome
 from core.store.clock import utcnow
 from core.store.columns import new_id
 from core.store.endings import give_back_held
-from core.store.models import Run, Worker
+from core.store.models import DEFAULT_QUEUE, Run, Worker
 from core.store.views import WorkerRow
+from core.store.waiting import Offer, fits, offers, queue_names
+
+__all__ = [
+    "Offer",
+    "beat",
+    "counters",
+    "fits",
+    "list_workers",
+    "offers",
+    "queue_names",
+    "register",
+    "stop",
+    "worker_rows",
+]
 
 REMEMBERED = timedelta(hours=1)
 """How long a worker that is gone still stands in lists."""
@@ -30,6 +44,8 @@ def register(
     device: str = "cpu",
     boot_id: str = "",
     info: Mapping[str, Any] | None = None,
+    queues: Sequence[str] = (DEFAULT_QUEUE,),
+    memory_bytes: int = 0,
 ) -> str:
     """Insert a living worker and return its id.
 
@@ -37,6 +53,11 @@ def register(
         role: ``train`` or ``predict``.
         boot_id: Identifies the start of the machine, so that a pid is never mistaken.
         info: Facts for people: device name, memory, versions.
+        queues: Names of the queues whose runs it takes.
+        memory_bytes: Memory of its device; runs that need more are not given to it. 0: unknown.
+
+    Raises:
+        ConfigError: If a queue's name is none.
     """
     worker = Worker(
         id=new_id(),
@@ -47,6 +68,8 @@ def register(
         pid=pid,
         device=device,
         info=dict(info or {}),
+        queues=list(queue_names(queues)),
+        memory_bytes=max(0, memory_bytes),
     )
     session.add(worker)
     session.flush()
@@ -121,6 +144,9 @@ def worker_rows(session: Session, found: Sequence[Worker]) -> list[WorkerRow]:
             started_at=worker.started_at,
             seconds_silent=max(0.0, (now - worker.hb_at).total_seconds()),
             run_ids=tuple(held.get(worker.id, ())),
+            queues=tuple(worker.queues),
+            memory_bytes=worker.memory_bytes,
+            memory_used=worker.memory_used,
         )
         for worker in found
     ]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from core.reporting import Ending
 from core.states import Outcome, RunState
 from core.store import runs
 from core.store.check import check
 from core.store.models import Run
+from core.store.models_data import Checkpoint
 from core.store.session import Store
-from tests.store_tools import checkpoint, claim, end, reasons, row, start, submit, worker
+from tests.store_tools import checkpoint, claim, end, reasons, row, start, submit, succeed, worker
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +23,13 @@ def sound(store: Store) -> object:
     yield
     with store.read() as session:
         assert check(session) == []
+
+
+def states(store: Store, run_id: str) -> dict[int, str]:
+    """State of each checkpoint by its step."""
+    with store.read() as session:
+        found = select(Checkpoint.step, Checkpoint.state).where(Checkpoint.run_id == run_id)
+        return {line.step: line.state for line in session.execute(found)}
 
 
 def test_pruning_keeps_the_newest_two_and_the_best_checkpoint(store: Store) -> None:
@@ -40,7 +50,8 @@ def test_only_a_success_lets_its_checkpoints_go(store: Store) -> None:
     with store.write() as session:
         runs.register_checkpoint(session, run.id, run.fence, checkpoint(10))
         assert runs.drop_checkpoints(session, run.id) == []
-        runs.end_attempt(session, run.id, run.fence, Ending(Outcome.SUCCEEDED))
+        done = Ending(Outcome.SUCCEEDED, files={"adapter": Path("a/adapter")})
+        runs.end_attempt(session, run.id, run.fence, done)
         assert runs.drop_checkpoints(session, run.id) == ["run/10"]
     with store.read() as session:
         assert not [line for line in check(session) if "checkpoint" in line]
@@ -69,6 +80,7 @@ def test_a_damaged_checkpoint_is_given_up_for_the_one_before(store: Store) -> No
     run = claim(store, mine)[0]
     assert (run.checkpoint_step, run.checkpoint) == (0, None)
     assert row(store, run.id).infra_left == 1
+    assert states(store, run.id) == {50: "damaged", 60: "damaged"}
 
 
 def test_a_retry_never_meets_the_same_damaged_checkpoint_again(store: Store) -> None:
@@ -82,3 +94,38 @@ def test_a_retry_never_meets_the_same_damaged_checkpoint_again(store: Store) -> 
     with store.write() as session:
         assert runs.retry(session, run.id) is RunState.QUEUED
     assert claim(store, mine)[0].checkpoint is None
+
+
+def test_the_files_of_damaged_checkpoints_go_with_a_success(store: Store) -> None:
+    submit(store)
+    mine = worker(store)
+    run = start(store, mine)
+    with store.write() as session:
+        for step in (50, 60):
+            runs.register_checkpoint(session, run.id, run.fence, checkpoint(step))
+    end(store, run, Outcome.FAILED, kind="damaged_checkpoint")
+    again = start(store, mine)
+    with store.write() as session:
+        assert runs.prune_checkpoints(session, run.id, again.fence) == []
+    succeed(store, again)
+    with store.write() as session:
+        assert runs.drop_checkpoints(session, run.id) == ["run/50", "run/60"]
+    assert states(store, run.id) == {50: "deleted", 60: "damaged"}
+
+
+def test_a_retry_continues_from_the_newest_checkpoint_of_any_attempt(store: Store) -> None:
+    submit(store)
+    mine = worker(store)
+    first = start(store, mine)
+    with store.write() as session:
+        runs.register_checkpoint(session, first.id, first.fence, checkpoint(40))
+    end(store, first, Outcome.DRAINED)
+    second = start(store, mine)
+    with store.write() as session:
+        runs.register_checkpoint(session, second.id, second.fence, checkpoint(100))
+    state = end(store, second, Outcome.FAILED, kind="evaluation", detail="Scoring failed.")
+    assert state is RunState.FAILED
+    with store.write() as session:
+        assert runs.retry(session, first.id) is RunState.QUEUED
+    third = claim(store, mine)[0]
+    assert (third.checkpoint_step, third.checkpoint) == (100, "run/100")

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
@@ -23,6 +24,7 @@ from tests.store_tools import (
     checkpoint,
     claim,
     end,
+    make_ready,
     reasons,
     recipe,
     row,
@@ -39,12 +41,6 @@ def sound(store: Store) -> object:
     yield
     with store.read() as session:
         assert check(session) == []
-
-
-def make_ready(store: Store) -> None:
-    """Let the back-off of all runs pass."""
-    with store.write() as session:
-        session.execute(update(Run).values(not_before=None))
 
 
 def test_eight_threads_claim_each_run_once(store: Store) -> None:
@@ -365,6 +361,7 @@ def test_texts_with_nul_are_stored_without_it(store: Store) -> None:
     mine = worker(store)
     failed, done = claim(store, mine, 2)
     end(store, failed, Outcome.FAILED, kind="bad_data", detail="A\0B")
-    end(store, done, Outcome.SUCCEEDED, result={"flags": ["a\0b"]})
+    files = {"adapter": Path("a/adapter")}
+    end(store, done, Outcome.SUCCEEDED, result={"flags": ["a\0b"]}, files=files)
     assert row(store, failed.id).exit_detail == "AB"
     assert row(store, done.id).result == {"flags": ["ab"]}

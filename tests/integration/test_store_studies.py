@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,11 @@ def view(store: Store, study_id: str) -> StudyView:
         return queries.study_overview(session, study_id)
 
 
-def run_all(store: Store, accuracies: dict[int, float] | None = None) -> None:
+def run_all(
+    store: Store, accuracies: dict[int, float] | None = None, queues: Sequence[str] = ("default",)
+) -> None:
     """Train everything that is queued; trials by their ordinal get the given dev accuracy."""
-    mine = worker(store)
+    mine = worker(store, queues=queues)
     while claimed := claim(store, mine, 4):
         for run in claimed:
             ordinal = int(run.slug.partition("-")[2])
@@ -112,6 +115,40 @@ def test_trials_come_first_and_the_winner_is_trained_with_fresh_seeds(store: Sto
     assert prompt.config_hash == best.config_hash
     assert after.row.closed_at is not None
     assert {state for line in after.runs for state in [line.state]} == {RunState.SUCCEEDED}
+
+
+def test_finals_wait_in_the_queue_of_their_study_and_need_what_their_trials_did(
+    store: Store,
+) -> None:
+    asked: list[str] = []
+
+    def memory_of(config: RunConfig) -> int:
+        asked.append(config.config_hash)
+        return 100 * len(asked)
+
+    study = submit(store, TUNED, queue="gpu", memory_of=memory_of)
+    needs = [row(store, run_id).memory_bytes for run_id in study.run_ids]
+    assert sorted(needs) == [100, 200, 300, 400, 500, 600]
+    run_all(store, queues=["gpu"])
+    finals = [row(store, line.id) for line in view(store, study.id).runs if line.role == "final"]
+    assert {run.queue for run in finals} == {"gpu"}
+    largest = {needs[index] for index in (2, 5)}
+    assert {run.memory_bytes for run in finals} == largest
+    assert [run.memory_bytes for run in finals] == [max(needs[:3])] * 2 + [max(needs[3:])] * 2
+
+
+def test_runs_that_differ_in_seeds_alone_are_estimated_once(store: Store) -> None:
+    asked: list[RunConfig] = []
+
+    def memory_of(config: RunConfig) -> int:
+        asked.append(config)
+        return 7
+
+    wanted = recipe(seeds=(0, 1, 2))
+    study = submit(store, wanted, idempotency_key="key", memory_of=memory_of)
+    assert [row(store, run_id).memory_bytes for run_id in study.run_ids] == [7, 7, 7]
+    submit(store, wanted, idempotency_key="key", memory_of=memory_of)
+    assert len(asked) == 1
 
 
 def test_finals_are_created_once_and_only_when_all_trials_have_ended(store: Store) -> None:
