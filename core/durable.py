@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,26 +23,41 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _pass_by(place: str) -> None:
+    """Stand where nobody wants to know how far a folder is."""
+
+
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
+def whole_folder(target: Path, passing: Callable[[str], None] = _pass_by) -> Iterator[Path]:
     """Give a hidden folder to fill with files; at the end it becomes ``target``.
 
     Args:
         target: Folder that does not exist yet; its parents are made.
+        passing: Called with ``written`` when all files are, ``synced`` when all are durable, and
+            ``renamed`` when the folder is in its place.
 
     Raises:
         OSError: If the disk refuses; nothing is left then, as after any other error.
     """
     part = _part(target)
+    left: Path | None = part
     try:
+        made = _missing_parents(target)
         part.mkdir(parents=True)
         yield part
+        passing("written")
         for path in (*sorted(part.iterdir()), part):
             sync(path)
+        passing("synced")
         part.rename(target)
-        sync(target.parent)
+        left = target
+        for folder in (target, *made):
+            sync(folder.parent)
+        passing("renamed")
+        left = None
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if left is not None:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager
@@ -53,15 +68,27 @@ def whole_file(target: Path) -> Iterator[Path]:
         target: File in an existing folder; one that is there already is replaced.
 
     Raises:
-        OSError: If the disk refuses; what was there before stays then, as after any other error.
+        OSError: If the disk refuses; what was there before stays then, as after any other error,
+            unless it is only not known whether the new name is durable.
     """
     part = _part(target)
     try:
         yield part
         sync(part)
         part.replace(target)
+        sync(target.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _missing_parents(target: Path) -> list[Path]:
+    """List the folders that must be made for a path, from the innermost outwards."""
+    found = []
+    for folder in target.parents:
+        if folder.exists():
+            break
+        found.append(folder)
+    return found
 
 
 def _part(target: Path) -> Path:

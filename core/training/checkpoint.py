@@ -6,7 +6,7 @@ A checkpoint holds
     adapter.json          card: run configuration, tasks, labels
     best.safetensors      the same tensors at the best evaluation, when that is an earlier one
     state.safetensors     both moments and the step of AdamW
-    state.json            ``RunProgress``
+    state.json            ``RunProgress``, and the environment that it was reached in
     manifest.json         digests of all these
 
 so that one folder is enough to continue a run exactly. A finished run's adapter is a folder with
@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import Field, ValidationError
@@ -30,7 +31,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.backbones.load import Backbone
-from core.errors import BackboneError, DamagedCheckpoint, StartError, TrainingError
+from core.errors import BackboneChanged, DamagedCheckpoint, StartError
+from core.fault_points import reach
 from core.methods._config import Part
 from core.metrics.judged import Kind
 from core.recipe import RunConfig
@@ -39,6 +41,7 @@ from core.training.sealed import Seal, SealedFolder, write_sealed
 
 ADAPTER, CARD, BEST = "adapter.safetensors", "adapter.json", "best.safetensors"
 STATE, PROGRESS = "state.safetensors", "state.json"
+ENVIRONMENT = "environment"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -113,6 +116,7 @@ class RunProgress:
         caches: Caches that were needed so far; each is charged at most once, resumed or not.
         seconds: Wall time that the run took part in.
         cpu_seconds: Its share of the process's CPU time.
+        environment_changes: Sentences on where it was continued in another environment.
     """
 
     step: int = 0
@@ -129,6 +133,7 @@ class RunProgress:
     caches: list[str] = field(default_factory=list)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    environment_changes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,8 @@ class Restored:
         tensors: Tensors of the model by name.
         moments: Optimiser tensors by ``<kind>/<name of the trained tensor>``.
         best: File with the tensors of the best evaluation, None before the first.
+        environment: Environment that it was written in, see ``core.training.environment``.
+        num_bytes: Size of its files.
     """
 
     card: AdapterCard
@@ -148,6 +155,8 @@ class Restored:
     tensors: Mapping[str, Tensor]
     moments: Mapping[str, Tensor]
     best: Path | None
+    environment: Mapping[str, Any]
+    num_bytes: int
 
 
 def save_checkpoint(
@@ -157,6 +166,8 @@ def save_checkpoint(
     progress: RunProgress,
     card: AdapterCard,
     best: Path | None,
+    environment: Mapping[str, Any],
+    last_bytes: int = 0,
 ) -> Seal:
     """Write a checkpoint that appears whole or not at all.
 
@@ -167,20 +178,25 @@ def save_checkpoint(
         progress: Where it stands.
         card: Whose checkpoint it is.
         best: File with the tensors of the best evaluation when that is not now, else None.
+        environment: Environment of the process.
+        last_bytes: Size of the run's last checkpoint, 0 before the first.
 
     Raises:
-        TrainingError: If the disk refuses.
+        DiskFull: If there is no room for it.
+        TrainingError: If the disk refuses for another reason.
     """
 
     def fill(folder: Path) -> None:
         save_file(model_tensors(model), folder / ADAPTER)
         save_file(_moments(model, optimizer), folder / STATE)
-        _write_json(folder / PROGRESS, asdict(progress))
+        _write_json(folder / PROGRESS, {**asdict(progress), ENVIRONMENT: dict(environment)})
         _write_json(folder / CARD, card.model_dump(mode="json"))
         if best is not None:
             _link(best, folder / BEST)
 
-    return write_sealed(target, fill)
+    return write_sealed(
+        target, fill, last_bytes=last_bytes, passing=lambda place: reach(f"checkpoint.{place}")
+    )
 
 
 def load_checkpoint(folder: Path) -> Restored:
@@ -192,10 +208,12 @@ def load_checkpoint(folder: Path) -> Restored:
     sealed = SealedFolder(folder)
     try:
         card = AdapterCard.model_validate_json(sealed.read(CARD))
-        progress = RunProgress(**json.loads(sealed.read(PROGRESS)))
+        state = json.loads(sealed.read(PROGRESS))
+        environment = dict(state.pop(ENVIRONMENT, {}))
+        progress = RunProgress(**state)
         tensors = load_tensors(sealed.read(ADAPTER))
         moments = load_tensors(sealed.read(STATE))
-    except (ValidationError, ValueError, TypeError, SafetensorError) as error:
+    except (ValidationError, ValueError, TypeError, AttributeError, SafetensorError) as error:
         raise DamagedCheckpoint(
             f"{folder} was written by another version of the studio ({error}).",
             hint="Start the run anew.",
@@ -206,21 +224,30 @@ def load_checkpoint(folder: Path) -> Restored:
         best = folder / BEST
     elif progress.best_step and progress.best_step == progress.step:
         best = folder / ADAPTER
-    return Restored(card, progress, tensors, moments, best)
+    return Restored(card, progress, tensors, moments, best, environment, sealed.num_bytes)
 
 
-def save_adapter(target: Path, tensors: Mapping[str, Tensor], card: AdapterCard) -> Seal:
+def save_adapter(
+    target: Path, tensors: Mapping[str, Tensor], card: AdapterCard, last_bytes: int = 0
+) -> Seal:
     """Write what inference needs: tensors and card.
 
+    Args:
+        target: Folder to create.
+        tensors: Tensors of the model by name.
+        card: Whose adapter it is.
+        last_bytes: Size of the run's last checkpoint, 0 when not known.
+
     Raises:
-        TrainingError: If the disk refuses.
+        DiskFull: If there is no room for it.
+        TrainingError: If the disk refuses for another reason.
     """
 
     def fill(folder: Path) -> None:
         save_file(dict(tensors), folder / ADAPTER)
         _write_json(folder / CARD, card.model_dump(mode="json"))
 
-    return write_sealed(target, fill)
+    return write_sealed(target, fill, last_bytes=last_bytes)
 
 
 def read_card(folder: Path) -> AdapterCard:
@@ -247,12 +274,12 @@ def load_adapter(folder: Path, backbone: Backbone) -> RunModel:
 
     Raises:
         DamagedCheckpoint: If the folder is not what was written.
-        BackboneError: If the backbone has other weights.
+        BackboneChanged: If the backbone has other weights.
     """
     sealed = SealedFolder(folder)
     card = read_card(folder)
     if card.weights_sha256 != backbone.weights_sha256:
-        raise BackboneError(
+        raise BackboneChanged(
             f"The adapter {folder} was trained on other weights of '{card.config.backbone.label}' "
             f"({card.weights_sha256[:12]}, here {backbone.weights_sha256[:12]}).",
             hint="Use the same revision of the backbone.",
@@ -335,29 +362,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         DamagedCheckpoint: If the file is not what was written.
     """
     return load_tensors(SealedFolder(path.parent).read(path.name))
-
-
-def put_moments(
-    model: RunModel, optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]
-) -> None:
-    """Give an optimiser the moments of a checkpoint.
-
-    Raises:
-        TrainingError: If they are not those of the model's trained tensors.
-    """
-    names = {id(tensor): name for name, tensor in model.named_tensors().items()}
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            name = names[id(parameter)]
-            keys = [f"{kind}/{name}" for kind in MOMENTS]
-            if not any(key in moments for key in keys):
-                continue  # no gradient has reached it yet
-            if not all(key in moments for key in keys):
-                raise TrainingError(f"The checkpoint's moments of {name} are incomplete.")
-            optimizer.state[parameter] = {
-                kind: moments[key].to(parameter.device).clone()
-                for kind, key in zip(MOMENTS, keys, strict=True)
-            }
 
 
 def _moments(model: RunModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -16,6 +16,41 @@ from core.data.examples import TaskData
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
+LABELS = {
+    "torch": "torch",
+    "transformers": "transformers",
+    "tokenizers": "tokenizers",
+    "device": "device",
+    "threads": "threads",
+    "cpu": "processor",
+    "cpu_capability": "processor capability",
+    "dtype": "precision",
+}
+"""What the last digits of a number may depend on, in the order and the words of a notice."""
+
+
+def conditions(backbone: Backbone) -> dict[str, str | int]:
+    """Return what each checkpoint notes of the process, by the keys of ``LABELS``; JSON-safe."""
+    kind = backbone.device.type
+    return {
+        **{name: version(name) for name in ("torch", "transformers", "tokenizers")},
+        "device": torch.cuda.get_device_name(backbone.device) if kind == "cuda" else kind,
+        "threads": torch.get_num_threads(),
+        "cpu": _cpu_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "dtype": _precision(backbone),
+    }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Name each condition that changed, with both values; what was not noted is passed over."""
+    return ", ".join(
+        f"{label} {before[name]} → {now[name]}"
+        for name, label in LABELS.items()
+        if name in before and before[name] != now[name]
+    )
+
+
 def environment_of(backbone: Backbone, tasks: Mapping[str, TaskData]) -> dict[str, Any]:
     """Describe versions, machine, weights and data of a run; JSON-safe.
 
@@ -35,7 +70,7 @@ def environment_of(backbone: Backbone, tasks: Mapping[str, TaskData]) -> dict[st
         "threads": torch.get_num_threads(),
         "device": device,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "dtype": str(backbone.dtype).removeprefix("torch."),
+        "dtype": _precision(backbone),
         "weights_sha256": backbone.weights_sha256,
         "data": {name: _sources(data) for name, data in tasks.items()},
     }
@@ -49,6 +84,10 @@ def _sources(data: TaskData) -> dict[str, Any]:
         "test_source": data.test_source,
         "extra": {name: extra.version for name, extra in data.extra.items()},
     }
+
+
+def _precision(backbone: Backbone) -> str:
+    return str(backbone.dtype).removeprefix("torch.")
 
 
 def _cpu_name() -> str:

@@ -253,7 +253,7 @@ def _gather(job: Scoring, partial: _Partial) -> Scores:
     logits = ordered([part.float() for part in partial.logits]).astype(np.float32, copy=False)
     return Scores(
         split=job.split.tokens,
-        logits=_table(job.split.tokens, logits),
+        logits=answer_table(job.split.tokens, logits),
         chosen={
             name: Chosen(
                 ordered([part[name][0] for part in parts]).astype(np.int64),
@@ -265,8 +265,12 @@ def _gather(job: Scoring, partial: _Partial) -> Scores:
     )
 
 
-def _table(split: TokenisedSplit, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Put the scores of choices, shape (rows, 1), side by side; those of classes already are."""
+def answer_table(split: TokenisedSplit, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Put the scores of choices, shape (rows, 1), side by side; those of classes already are.
+
+    Returns:
+        Shape (examples, classes or most choices), minus infinity where an example has no choice.
+    """
     if split.kind == "classes":
         return scores
     table = np.full(split.is_choice.shape, -np.inf, dtype=np.float32)

@@ -75,11 +75,21 @@ def _parts(
         start, before = stop, int(ends[stop - 1])
 
 
-def text_feature(backbone: Backbone, batch: TokenBatch) -> Float[Tensor, "batch hidden"]:
-    """Return the masked mean of the last hidden states of one pass without any prompt."""
+def text_feature(
+    backbone: Backbone, batch: TokenBatch, averages_padding: bool = False
+) -> Float[Tensor, "batch hidden"]:
+    """Return the mean of the last hidden states of one pass without any prompt.
+
+    Args:
+        backbone: The frozen backbone.
+        batch: Rows.
+        averages_padding: True: over all columns, as the authors of dynamic prompts do, so that it
+            depends on how far the rows are padded; False: over the real tokens.
+    """
     with torch.inference_mode():
         inputs = prompt_free(backbone, batch)
-        return pool(backbone.forward(inputs), inputs, "mean")
+        hidden = backbone.forward(inputs)
+        return hidden.float().mean(dim=1) if averages_padding else pool(hidden, inputs, "mean")
 
 
 def digest_of(examples: Sequence[Example]) -> str:
@@ -93,12 +103,17 @@ class PreparedSplit:
 
     Args:
         tokens: The split's tokens.
+
+    Attributes:
+        passes: Rows that went through the backbone for what is kept here.
+        charged: Those of each run's caches that it was the first to need, by run id and cache.
     """
 
     def __init__(self, tokens: TokenisedSplit) -> None:
         self.tokens = tokens
         self.chunks = chunks(tokens)
         self.passes = 0
+        self.charged: dict[tuple[str, str], int] = {}
         self._kept: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
@@ -114,13 +129,18 @@ class PreparedSplit:
         """Tokens of all rows, padding to their length class included."""
         return sum(len(chunk.rows) * chunk.length for chunk in self.chunks)
 
-    def feature(self, backbone: Backbone) -> Float[Tensor, "rows hidden"]:
-        """Return each row's masked mean of the last hidden states without a prompt."""
+    def feature(
+        self, backbone: Backbone, averages_padding: bool = False
+    ) -> Float[Tensor, "rows hidden"]:
+        """Return each row's mean of the last hidden states without a prompt.
+
+        Padding that is averaged is that of the row's own length class; see ``text_feature``.
+        """
 
         def make(batch: TokenBatch) -> Tensor:
-            return text_feature(backbone, batch)
+            return text_feature(backbone, batch, averages_padding)
 
-        return self._once("feature", backbone, make)
+        return self._once("padded feature" if averages_padding else "feature", backbone, make)
 
     def pooled(
         self, backbone: Backbone, config: MethodConfig, method: PromptMethod, pooling: Pooling

@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from core.backbones import probe
-from core.backbones.facts import require_room
+from core.backbones.facts import read_out_of, require_room
 from core.data.examples import TaskData
 from core.data.tasks import candidates, read_task, spec_of
-from core.errors import ConfigError, OutOfMemory, StudioError, TrainingError
+from core.errors import ConfigError, OutOfMemory, StudioError
 from core.recipe import RunConfig
 from core.recipe_parts import TaskChoice
 from core.reporting import Ending, Progress, Reporter
 from core.states import Outcome
 from core.tasks import TASKS
-from core.training.checkpoint import (
-    TaskCard,
-    load_checkpoint,
-    put_moments,
-    put_tensors,
-    start_from,
-)
+from core.training.checkpoint import TaskCard, start_from
 from core.training.loop import GroupLoop, failure
+from core.training.memory import memory_errors
 from core.training.model import build_model
 from core.training.part import TaskPart, with_draw
+from core.training.restoring import resume
 from core.training.run import Member, TrainingRun
 from core.training.warm import WarmBackbone, WarmBackbones
 
 __all__ = ["Member", "WarmBackbones", "train_group"]
-
-MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def train_group(
@@ -49,7 +40,8 @@ def train_group(
     """Train runs together; each is told ``ended`` exactly once, whatever becomes of the others.
 
     Runs that fail end with the code of their error as ``kind``: ``diverged``, ``bad_data``,
-    ``bad_backbone``, ``damaged_checkpoint``, ``training`` and so on. When memory runs out, all
+    ``bad_backbone``, ``backbone_changed``, ``damaged_checkpoint``, ``disk_full``, ``evaluation``,
+    ``training`` and so on. When memory runs out, all
     that are still active end with the outcome ``out_of_memory``.
 
     Args:
@@ -79,13 +71,16 @@ def _train_set(
     for member in members:
         reporter.progress(member.run_id, Progress("loading", 0, 0, group=len(members)))
         try:
-            with _memory_errors():
-                runs.append(prepare(member, warm.for_run(member.config), data_folders))
+            with memory_errors():
+                run = prepare(member, warm.for_run(member.config), data_folders)
+            runs.append(run)
+            if run.notice:
+                reporter.notice(run.run_id, run.notice)
         except StudioError as error:
             reporter.ended(member.run_id, _ending(error))
     loop = GroupLoop(runs, reporter, clock)
     try:
-        with _memory_errors():
+        with memory_errors():
             loop.run()
     except OutOfMemory as error:
         for run in list(loop.active):
@@ -102,14 +97,14 @@ def prepare(member: Member, warm: WarmBackbone, data_folders: Sequence[Path]) ->
     config = member.config
     training, backbone = config.training, warm.backbone
     require_room(backbone.facts, training.max_tokens, config.method.prompt_length)
-    read = {task.name: _read(config, task, data_folders) for task in config.tasks}
+    read = {task.name: read_of(config, task, data_folders) for task in config.tasks}
     trained = {task.name: read[task.name] for task in config.trained_tasks}
     _check_choices(config, trained)
     outputs = {name: data.num_outputs for name, data in trained.items()}
     model = build_model(
         config.method, backbone, outputs, config.seeds.init, config.regime.own_axes
     ).eval()
-    probe.check(backbone, model.part().method, config.backbone.read_out)
+    probe.check(backbone, model.part().method, read_out_of(config.backbone, backbone.facts))
     parts = {
         task.name: TaskPart(
             trained[task.name],
@@ -123,7 +118,7 @@ def prepare(member: Member, warm: WarmBackbone, data_folders: Sequence[Path]) ->
     updates = updates_of(config, {name: len(data.train) for name, data in read.items()})
     run = TrainingRun(member, warm, parts, model, updates)
     if member.resume_from is not None:
-        _resume(run, member.resume_from)
+        run.notice = resume(run, member.resume_from)
     elif member.init_from is not None:
         start_from(member.init_from, model)
     for task in parts:
@@ -152,7 +147,7 @@ def updates_of(config: RunConfig, sizes: Mapping[str, int]) -> dict[str, int]:
     return {task.name: shares[task.name] for task in config.trained_tasks}
 
 
-def _read(config: RunConfig, task: TaskChoice, folders: Sequence[Path]) -> TaskData:
+def read_of(config: RunConfig, task: TaskChoice, folders: Sequence[Path]) -> TaskData:
     """Read a task and leave in it what the regime draws."""
     data = read_task(
         task, folders, selection=config.selection, fold=config.fold, source=config.regime.source
@@ -187,40 +182,6 @@ def _check_choices(config: RunConfig, trained: Mapping[str, TaskData]) -> None:
             f"of {named[0]} are scored together, each with a place of its own.",
             hint="Use selection: st_gumbel for this task.",
         )
-
-
-def _resume(run: TrainingRun, folder: Path) -> None:
-    restored = load_checkpoint(folder)
-    if restored.card != run.card:
-        raise TrainingError(
-            f"The checkpoint {folder} belongs to a run with other settings, labels or weights.",
-            hint="Start the run anew.",
-        )
-    put_tensors(run.model, restored.tensors)
-    put_moments(run.model, run.optimizer, restored.moments)
-    run.progress = restored.progress
-    run.best = restored.best
-    run.mark_saved()
-
-
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    """Turn the many ways in which memory runs out into OutOfMemory."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _out_of_memory() from error
-    except RuntimeError as error:
-        if any(message in str(error).lower() for message in MEMORY_MESSAGES):
-            raise _out_of_memory() from error
-        raise
-
-
-def _out_of_memory() -> OutOfMemory:
-    return OutOfMemory(
-        "The device's memory ran out.",
-        hint="Use a smaller batch size, shorter texts, or fewer runs at a time.",
-    )
 
 
 def _ending(error: StudioError) -> Ending:

@@ -16,10 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.errors import StudioError
+from core.errors import EvaluationError, NonFiniteLoss, StudioError
+from core.fault_points import reach
 from core.reporting import Ending, Progress, Reporter
 from core.states import Outcome, StopKind
+from core.training.audit import Audit, audit, is_audited
 from core.training.evaluate import Scores, evaluate
+from core.training.final import final_evaluation
 from core.training.launch import launch
 from core.training.results import finished
 from core.training.run import Drawn, TrainingRun
@@ -114,9 +117,9 @@ class GroupLoop:
         logits = self._forward(drawn)
         losses = {run: item.loss(logits[run]) for run, item in drawn.items()}
         values = {run: loss.item() for run, loss in losses.items()}
-        for run in drawn:
+        for run, item in drawn.items():
             with self._own_fault(run):
-                run.check_loss(values[run])
+                self._check(run, item.task, values[run])
         kept = [run for run in drawn if run in self.active]
         if kept:
             torch.autograd.backward([losses[run] for run in kept])
@@ -130,6 +133,15 @@ class GroupLoop:
             before = run.seconds_per_step
             run.seconds_per_step = SMOOTHING * before + (1 - SMOOTHING) * wall if before else wall
         self._after_step([run for run in kept if run in self.active])
+
+    def _check(self, run: TrainingRun, task: str, loss: float) -> None:
+        """Leave a gap in the curve and raise NonFiniteLoss where a loss is no number."""
+        try:
+            run.check_loss(loss)
+        except NonFiniteLoss:
+            step = run.progress.step + 1
+            self._reporter.scalars(run.run_id, step, run.loss_scalars(task, loss))
+            raise
 
     def _forward(self, drawn: dict[TrainingRun, Drawn]) -> dict[TrainingRun, Tensor]:
         """Score every run's rows; runs with dropout pass alone, with their own draws."""
@@ -173,6 +185,7 @@ class GroupLoop:
         wanted = {run: [(task, "dev") for task in run.parts] for run in runs}
         for run, found in self._score(wanted, "evaluating").items():
             with self._own_fault(run):
+                run.charge_scoring(found)
                 scores = {task: item for (task, _), item in found.items()}
                 self._reporter.scalars(run.run_id, run.progress.step, run.record(scores))
                 self._histograms(run, list(scores.values()))
@@ -180,19 +193,65 @@ class GroupLoop:
                 self._tell(run, "training")
 
     def _finish(self, runs: list[TrainingRun]) -> None:
-        """Score all that is reported once, at each run's best checkpoint, and end it."""
+        """Save what is trained, score all that is reported, at each best checkpoint, and end."""
         wanted: dict[TrainingRun, list[Place]] = {}
         for run in runs:
             with self._own_fault(run):
+                if not run.is_saved:
+                    self._save(run)
+                with final_evaluation(run.run_id):
+                    reach("evaluation.final")
                 run.put_best()
-                wanted[run] = [
-                    (task, split)
-                    for task, part in run.parts.items()
-                    for split in part.scored_splits
-                ]
-        for run, found in self._score(wanted, "testing").items():
+                wanted[run] = run.reported_places
+        for run, found in self._score_finally(wanted).items():
             with self._own_fault(run):
-                self.end(run, finished(run, found, self._group))
+                with final_evaluation(run.run_id):
+                    audited = self._audit(run)
+                    if audited is None:  # a stop is obeyed at the next turn
+                        continue
+                    run.charge_scoring(found)
+                    ending = finished(run, found, self._group, audited)
+                self.end(run, ending)
+
+    def _audit(self, run: TrainingRun) -> Audit | None:
+        """Audit a run's choices; None when it was asked to stop meanwhile.
+
+        Neither its passes nor its time are charged to a run.
+        """
+        if not is_audited(run.config):
+            return Audit()
+
+        def is_stopped(rows: int) -> bool:
+            now = self._clock()
+            if now - self._told >= PROGRESS_SECONDS:
+                self._told = now
+                self._tell(run, f"auditing {rows}")
+            return self._reporter.stop_wanted(run.run_id) is not None
+
+        found = audit(run.config, run.parts, run.warm, is_stopped)
+        self._lap = (time.perf_counter(), time.process_time())
+        return found
+
+    def _score_finally(
+        self, wanted: dict[TrainingRun, list[Place]]
+    ) -> dict[TrainingRun, dict[Place, Scores]]:
+        """Score all splits of all runs; where that fails each alone, to end only whose fault it is.
+
+        Returns:
+            As ``_score``.
+        """
+        alone = next(iter(wanted)) if len(wanted) == 1 else None
+        try:
+            with final_evaluation("" if alone is None else alone.run_id):
+                return self._score(wanted, "testing")
+        except EvaluationError as error:
+            if alone is not None:
+                self.end(alone, failure(error))
+                return {}
+        found: dict[TrainingRun, dict[Place, Scores]] = {}
+        for run, places in wanted.items():
+            found |= self._score_finally({run: places})
+        return found
 
     def _score(
         self, wanted: dict[TrainingRun, list[Place]], phase: str
@@ -208,6 +267,8 @@ class GroupLoop:
             self._tell(run, phase)
         for turn in range(max(map(len, wanted.values()), default=0)):
             jobs = {run: wanted[run][turn] for run in found if turn < len(wanted[run])}
+            if not jobs:  # all were stopped
+                break
             for run, scores in self._score_one(jobs).items():
                 if scores is None:
                     del found[run]

@@ -24,6 +24,12 @@
                          such set was scored
     group                runs that were trained together at the start, this one included
     environment          see ``core.training.environment``
+    audit                what the choices of a dynamic prompt are worth, see
+                         ``core.training.audit``; missing where nothing is chosen, there is no dev
+                         or it was switched off
+    audit_passes         rows that went through the backbone for it, in no other number
+    environment_changes  sentences on where the run was continued in another environment; missing
+                         where it never was
 
 After joint training ``dev``, ``dev_last`` and ``test`` hold ``joint_mean``, the unweighted mean
 over the tasks of each one's first metric; ``majority`` and ``train_loss`` are means over tasks,
@@ -32,18 +38,20 @@ over the tasks of each one's first metric; ``majority`` and ``train_loss`` are m
 ``train_loss``, ``majority``, ``counts``, ``truncated``, ``flags``, ``test_source``, ``template``,
 ``extra`` and ``updates``.
 
-Its files are ``adapter`` (a folder), ``predictions`` (Parquet) and ``environment`` (JSON). The
-predictions hold one row an example of every scored split: ``task``, ``split`` (``dev``, ``test``
-or the name of an extra set), ``index`` in it, official ``id``, ``label`` (-1 where nobody knows),
-``prediction``, ``probabilities`` (one an answer), and what was chosen for the given answer, empty
-where nothing chooses: ``cut``, name of the ``slot``, and ``length`` (of a cut beyond the length all
-vectors that are used stand before the input).
+Its files are ``adapter`` (a folder), ``predictions`` (Parquet), ``environment`` (JSON) and, of an
+audit that is not large, ``audit`` (Parquet): a row for each told choice and row of dev, with the
+``scores`` of the classes. The predictions hold one row an example of every scored split: ``task``,
+``split`` (``dev``, ``test`` or the name of an extra set), ``index`` in it, official ``id``,
+``label`` (-1 where nobody knows), ``prediction``, ``probabilities`` (one an answer), and what was
+chosen for the given answer, empty where nothing chooses: ``cut``, name of the ``slot``, and
+``length`` (of a cut beyond the length all vectors that are used stand before the input).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +60,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.durable import whole_file
-from core.errors import TrainingError
+from core.fault_points import reach
 from core.metrics import LOWEST
 from core.metrics.flags import FLAGS, guessing_loss, label_entropy, run_flags
 from core.reporting import Ending
 from core.states import Outcome
+from core.training.audit import Audit
 from core.training.checkpoint import model_tensors, save_adapter
+from core.training.disk import room_for
 from core.training.environment import environment_of
 from core.training.evaluate import Scores
 from core.training.part import TaskPart, mean_of
@@ -66,7 +76,9 @@ from core.training.run import TrainingRun
 CHOICE_COLUMNS = {"cut": pa.int64(), "slot": pa.string(), "length": pa.int64()}
 
 
-def finished(run: TrainingRun, scores: Mapping[tuple[str, str], Scores], group: int) -> Ending:
+def finished(
+    run: TrainingRun, scores: Mapping[tuple[str, str], Scores], group: int, audit: Audit
+) -> Ending:
     """Write a finished run's files and gather its numbers.
 
     Args:
@@ -74,45 +86,72 @@ def finished(run: TrainingRun, scores: Mapping[tuple[str, str], Scores], group: 
         scores: Scores of that checkpoint by task and split: dev where there is one, test, and
             extra sets.
         group: Runs that were trained together at the start, a count.
+        audit: What was found about its choices.
 
     Raises:
-        TrainingError: If the disk refuses.
+        DiskFull: If there is no room for the files.
+        TrainingError: If the disk refuses for another reason.
     """
     environment = environment_of(
         run.warm.backbone, {name: part.data for name, part in run.parts.items()}
     )
-    folder = run.member.folder
-    files = {
-        "adapter": folder / "adapter",
-        "predictions": folder / "predictions.parquet",
-        "environment": folder / "environment.json",
-    }
-    save_adapter(files["adapter"], model_tensors(run.model), run.card)
-    table = pa.concat_tables(
-        [
-            _table(run.parts[task], split, found, run.config.method.choice_names)
-            for (task, split), found in scores.items()
-        ]
-    )
-    _write(files["predictions"], lambda path: pq.write_table(table, path))
-    text = json.dumps(environment, sort_keys=True, indent=2, allow_nan=False)
-    _write(files["environment"], lambda path: path.write_text(text, encoding="utf-8"))
     tasks = {
         name: _task_result(
             run, part, {split: found for (task, split), found in scores.items() if task == name}
         )
         for name, part in run.parts.items()
     }
-    return Ending(
-        outcome=Outcome.SUCCEEDED,
-        result={
-            **_run_result(run),
-            **(_joint_result(run, tasks) if run.is_joint else tasks[run.config.task.name]),
-            "group": group,
-            "environment": environment,
-        },
-        files=files,
+    result = {
+        **_run_result(run),
+        **(_joint_result(run, tasks) if run.is_joint else tasks[run.config.task.name]),
+        "group": group,
+        "environment": environment,
+        **({"audit": audit.entries, "audit_passes": audit.passes} if audit.entries else {}),
+    }
+    files = _write_files(run, scores, environment, audit.table())
+    return Ending(outcome=Outcome.SUCCEEDED, result=result, files=files)
+
+
+def _write_files(
+    run: TrainingRun,
+    scores: Mapping[tuple[str, str], Scores],
+    environment: Mapping[str, Any],
+    audited: pa.Table | None,
+) -> dict[str, Path]:
+    """Write all files of a run, or leave none of them."""
+    folder = run.member.folder
+    files = {
+        "adapter": folder / "adapter",
+        "predictions": folder / "predictions.parquet",
+        "environment": folder / "environment.json",
+        **({} if audited is None else {"audit": folder / "audit.parquet"}),
+    }
+    table = pa.concat_tables(
+        [
+            _table(run.parts[task], split, found, run.config.method.choice_names)
+            for (task, split), found in scores.items()
+        ]
     )
+    text = json.dumps(environment, sort_keys=True, indent=2, allow_nan=False)
+    last_bytes, is_whole = run.shelf.last_bytes, False
+    try:
+        save_adapter(files["adapter"], model_tensors(run.model), run.card, last_bytes)
+        with room_for(folder, last_bytes):
+            with whole_file(files["predictions"]) as path:
+                pq.write_table(table, path)
+            with whole_file(files["environment"]) as path:
+                path.write_text(text, encoding="utf-8")
+            if audited is not None:
+                with whole_file(files["audit"]) as path:
+                    pq.write_table(audited, path)
+            reach("results.written")
+        is_whole = True
+    finally:
+        if not is_whole:
+            shutil.rmtree(files["adapter"], ignore_errors=True)
+            for name in files.keys() - {"adapter"}:
+                files[name].unlink(missing_ok=True)
+    return files
 
 
 def _run_result(run: TrainingRun) -> dict[str, Any]:
@@ -126,6 +165,7 @@ def _run_result(run: TrainingRun) -> dict[str, Any]:
         "seconds": round(progress.seconds, 3),
         "cpu_seconds": round(progress.cpu_seconds, 3),
         "num_trainable": run.num_trainable,
+        **({"environment_changes": changes} if (changes := progress.environment_changes) else {}),
     }
 
 
@@ -234,15 +274,3 @@ def _chosen(scores: Scores, axis: str, names: Sequence[str]) -> pa.Array:
         return pa.nulls(len(rows), pa.string())
     index = scores.chosen[axis].index[rows]
     return pa.array([names[place] for place in index.tolist()], pa.string())
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Make a file that appears whole or not at all."""
-    try:
-        with whole_file(path) as part:
-            write(part)
-    except OSError as error:
-        raise TrainingError(
-            f"{path} could not be written: {error.strerror or error}.",
-            hint="Free some disk space, then retry the run.",
-        ) from error

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from core.backbones.facts import read_out_of
 from core.backbones.spec import Pooling
 from core.errors import NonFiniteLoss
 from core.methods._module import SelectorNoise
 from core.recipe import RunConfig
 from core.reporting import Checkpoint
 from core.training.batches import TaskOrder, to_tokens
-from core.training.checkpoint import (
-    ADAPTER,
-    BEST,
-    AdapterCard,
-    RunProgress,
-    put_tensors,
-    read_tensors,
-    save_checkpoint,
-)
+from core.training.checkpoint import AdapterCard, RunProgress, put_tensors, read_tensors
+from core.training.environment import conditions
 from core.training.evaluate import Scores, Scoring
 from core.training.features import PreparedSplit
 from core.training.launch import Rows
@@ -32,6 +26,7 @@ from core.training.losses import Target, loss_of, summed_loss
 from core.training.model import RunModel
 from core.training.part import TaskPart, mean_of
 from core.training.schedules import evaluation_steps, rate_factor, temperature
+from core.training.shelf import Shelf
 from core.training.streams import generator
 from core.training.warm import WarmBackbone
 
@@ -96,6 +91,9 @@ class TrainingRun:
         parts: What it is trained on, its own task first.
         model: What it trains.
         updates: Updates that each of these tasks gets, a count.
+
+    Attributes:
+        notice: Sentence that people should read about this attempt, or empty.
     """
 
     def __init__(
@@ -114,7 +112,7 @@ class TrainingRun:
         self.model = model
         self.updates = dict(updates)
         self.progress = RunProgress()
-        self.best: Path | None = None
+        self.notice = ""
         self.seconds_per_step = 0.0
         training, data_seed = self.config.training, self.config.seeds.data
         self.total = sum(updates.values())
@@ -132,13 +130,14 @@ class TrainingRun:
         self._evaluations = frozenset(
             evaluation_steps(self.total, training.evaluations) if self.has_dev else ()
         )
-        self._saved_at = (0, 0)
         self.card = AdapterCard(
             config=self.config,
             tasks=tuple(part.card for part in parts.values()),
             num_virtual_tokens=self.config.method.prompt_length,
             weights_sha256=warm.backbone.weights_sha256,
         )
+        self.environment = conditions(warm.backbone)
+        self.shelf = Shelf(member.folder, self.card, self.environment)
 
     @property
     def is_joint(self) -> bool:
@@ -159,7 +158,7 @@ class TrainingRun:
     @property
     def pooling(self) -> Pooling:
         """Read-out of the run."""
-        return self.config.backbone.read_out
+        return read_out_of(self.config.backbone, self.warm.backbone.facts)
 
     @property
     def evaluation_is_due(self) -> bool:
@@ -177,7 +176,7 @@ class TrainingRun:
     @property
     def is_saved(self) -> bool:
         """True when a checkpoint of exactly this place exists, or nothing was done yet."""
-        return self._saved_at == (self.progress.step, self.progress.evaluated_step)
+        return self.shelf.holds(self.progress)
 
     @property
     def rates(self) -> dict[str, float]:
@@ -193,12 +192,13 @@ class TrainingRun:
 
     def feature(self, task: str, split: str) -> Tensor | None:
         """Return the cached features of a task's split when the method asks for them."""
-        if not self.parts[task].model.method.needs_feature:
+        method = self.parts[task].model.method
+        if not method.needs_feature:
             return None
         return self._counted(
             f"{task}/{split}/feature",
             self.parts[task].splits[split],
-            lambda prepared: prepared.feature(self.warm.backbone),
+            lambda prepared: prepared.feature(self.warm.backbone, method.averages_padding),
         )
 
     def pooled(self, task: str, split: str) -> Tensor | None:
@@ -217,27 +217,35 @@ class TrainingRun:
     def _counted(
         self, name: str, prepared: PreparedSplit, make: Callable[[PreparedSplit], Tensor]
     ) -> Tensor:
-        """Charge passes for a cache to the run that fills it, but not again after a resume."""
-        before = prepared.passes
+        """Charge passes for a cache to the run that fills it, but not again after a resume.
+
+        A later attempt in the same process finds the cache filled, and is charged as the first.
+        """
+        before, key = prepared.passes, (self.run_id, name)
         result = make(prepared)
+        if prepared.passes > before:
+            prepared.charged[key] = prepared.passes - before
         if name not in self.progress.caches:
             self.progress.caches.append(name)
-            self.progress.forward_equivalents += prepared.passes - before
+            self.progress.forward_equivalents += prepared.charged.get(key, 0)
         return result
 
     def scoring(self, task: str, split: str) -> Scoring:
         """Describe the scoring of a task's split with the weights as they are."""
         part = self.parts[task]
-        prepared = part.splits[split]
-        if not self.is_cached:
-            self.progress.forward_equivalents += prepared.num_rows
         return Scoring(
             part.model,
-            prepared,
+            part.splits[split],
             self.pooling,
             self.feature(task, split),
             self.pooled(task, split),
         )
+
+    def charge_scoring(self, places: Iterable[tuple[str, str]]) -> None:
+        """Charge the passes of tasks' splits that were scored to their end."""
+        if not self.is_cached:
+            rows = sum(self.parts[task].splits[split].num_rows for task, split in places)
+            self.progress.forward_equivalents += rows
 
     def scoring_tokens(self, task: str, split: str) -> int:
         """Tokens and prompt vectors of all rows of a split, what the cost is shared by."""
@@ -263,6 +271,7 @@ class TrainingRun:
         noise = SelectorNoise(
             generator(self.config.seeds.init, step, "selector"),
             temperature(self.config.method, step, self.total),
+            step / self.total,
         )
         adapted = Rows(part.model, part.model.method.adapt(tokens, noise), self.pooling)
         # Where the loss sums over choices, each is a pass of its own.
@@ -295,7 +304,16 @@ class TrainingRun:
         progress.examples += num_examples
         losses = [*progress.recent_losses.get(task, ()), loss]
         progress.recent_losses[task] = losses[-RECENT_LOSSES:]
+        return self.loss_scalars(task, loss)
+
+    def loss_scalars(self, task: str, loss: float) -> dict[str, float]:
+        """Return the scalars of an update's loss; one that is no number leaves a gap."""
         return {"train/loss": loss, **({f"train/{task}/loss": loss} if self.is_joint else {})}
+
+    @property
+    def reported_places(self) -> list[tuple[str, str]]:
+        """Tasks and their splits that are scored at the end."""
+        return [(task, split) for task, part in self.parts.items() for split in part.scored_splits]
 
     def updates_done(self, task: str) -> int:
         """Updates of a task so far, a count."""
@@ -348,28 +366,18 @@ class TrainingRun:
         return scalars
 
     def save(self) -> Checkpoint:
-        """Write a checkpoint; older ones stay until whoever is told of it lets them go.
+        """Write a checkpoint of the place where the run stands.
 
         Raises:
-            TrainingError: If the disk refuses.
+            NonFiniteLoss: If a weight is no number; what is on disk stays finite.
+            DiskFull: If there is no room for it.
+            TrainingError: If the disk refuses for another reason.
         """
-        progress = self.progress
-        is_best = progress.best_step == progress.step > 0
-        target = self.member.folder / "checkpoints" / f"step-{progress.step:08d}"
-        if target.exists():
-            target = target.with_name(f"{target.name}-evaluated")
-        best = None if is_best else self.best
-        seal = save_checkpoint(target, self.model, self.optimizer, progress, self.card, best)
-        self._saved_at = (progress.step, progress.evaluated_step)
-        if is_best:
-            self.best = target / ADAPTER
-        elif self.best is not None:
-            self.best = target / BEST
-        return Checkpoint(progress.step, target, seal.sha256, seal.num_bytes, is_best)
-
-    def mark_saved(self) -> None:
-        """Note that the place the run stands at is on disk already."""
-        self._saved_at = (self.progress.step, self.progress.evaluated_step)
+        # One number of each tensor, which any infinity or NaN in it makes the like.
+        sums = torch.stack([tensor.detach().sum() for tensor in self._parameters])
+        if not bool(torch.isfinite(sums).all()):
+            raise self._divergence("a weight is no number")
+        return self.shelf.put(self.model, self.optimizer, self.progress)
 
     def put_best(self) -> None:
         """Give the model the tensors of the best evaluation.
@@ -377,15 +385,15 @@ class TrainingRun:
         Raises:
             DamagedCheckpoint: If their file is not what was written.
         """
-        if self.best is not None:
-            put_tensors(self.model, read_tensors(self.best))
+        if self.shelf.best is not None:
+            put_tensors(self.model, read_tensors(self.shelf.best))
 
     def _divergence(self, what: str) -> NonFiniteLoss:
-        losses = self.progress.recent_losses.get(self._order.at(self.progress.step)[0])
+        place = min(self.progress.step, self.total - 1)
+        losses = self.progress.recent_losses.get(self._order.at(place)[0])
         last = f"; the last finite loss was {losses[-1]:.4g}" if losses else ""
         rates = ", ".join(f"{name} {rate:.3g}" for name, rate in self.rates.items())
         return NonFiniteLoss(
-            f"At update {self.progress.step + 1} of {self.total} {what}{last} "
-            f"(learning rates: {rates}).",
+            f"At update {place + 1} of {self.total} {what}{last} (learning rates: {rates}).",
             hint="Clone the run with lower learning rates.",
         )

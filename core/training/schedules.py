@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from core.methods import MethodConfig
+
+CODE_DECAY = 3e-5 / 10
+"""Of the authors' temperature: its exponent falls by this times the update's number."""
 
 
 def rate_factor(
@@ -34,12 +38,16 @@ def temperature(method: MethodConfig, step: int, total: int) -> float:
     """Return the Gumbel-Softmax temperature of an update, dimensionless.
 
     Methods that declare a ``temperature`` with ``start`` and ``end`` move linearly from the first
-    value at the first update to the second at the last; for all others it is 1.
+    value at the first update to the second at the last; for all others it is 1. Under the rule
+    ``paper_code`` update number g multiplies it by exp(-3e-5 g / 10), down to ``end`` at least:
+    from 1 to 0.5 within 680 updates, whatever the total is.
     """
     declared = getattr(method, "temperature", None)
     if declared is None:
         return 1.0
     start, end = float(declared.start), float(declared.end)
+    if getattr(method, "temperature_rule", "linear") == "paper_code":
+        return max(start * math.exp(-CODE_DECAY * step * (step + 1) / 2), end)
     return start if total <= 1 else start + (end - start) * step / (total - 1)
 
 

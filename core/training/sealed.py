@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from core.durable import whole_folder
-from core.errors import DamagedCheckpoint, TrainingError
+from core.errors import DamagedCheckpoint
+from core.training.disk import room_for
 
 MANIFEST = "manifest.json"
 
@@ -51,27 +52,32 @@ def _entry(path: Path) -> dict[str, Any]:
     return {"sha256": _digest(path), "size": path.stat().st_size}
 
 
-def write_sealed(target: Path, fill: Callable[[Path], None]) -> Seal:
+def write_sealed(
+    target: Path,
+    fill: Callable[[Path], None],
+    *,
+    last_bytes: int = 0,
+    passing: Callable[[str], None] = lambda place: None,
+) -> Seal:
     """Create a folder that appears complete and durable, or not at all.
 
     Args:
         target: Folder to create; it must not exist.
         fill: Writes the files into the folder it is given.
+        last_bytes: Size of the last such folder, 0 when there was none.
+        passing: Told ``begin`` first, then as by ``whole_folder``.
 
     Raises:
-        TrainingError: If the disk refuses.
+        DiskFull: If there is no room for it.
+        TrainingError: If the disk refuses for another reason.
     """
-    try:
-        with whole_folder(target) as part:
+    with room_for(target, last_bytes):
+        passing("begin")
+        with whole_folder(target, passing) as part:
             fill(part)
             files = {path.name: _entry(path) for path in sorted(part.iterdir())}
             content = _manifest_bytes(files)
             (part / MANIFEST).write_bytes(content)
-    except OSError as error:
-        raise TrainingError(
-            f"{target} could not be written: {error.strerror or error}.",
-            hint="Free some disk space or check the folder's permissions, then retry the run.",
-        ) from error
     size = sum(int(entry["size"]) for entry in files.values()) + len(content)
     return Seal(hashlib.sha256(content).hexdigest(), size)
 
@@ -81,6 +87,9 @@ class SealedFolder:
 
     Args:
         folder: Folder to read.
+
+    Attributes:
+        num_bytes: Size of all files, the manifest included.
 
     Raises:
         DamagedCheckpoint: If the manifest is missing or altered, or files are missing.
@@ -96,6 +105,7 @@ class SealedFolder:
             raise self._damage(f"{MANIFEST} is not readable") from error
         if not is_intact:
             raise self._damage(f"{MANIFEST} is not what was written")
+        self.num_bytes = len(content) + sum(int(entry["size"]) for entry in self._files.values())
 
     def __contains__(self, name: str) -> bool:
         return name in self._files

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from core import durable
 from core.backbones.load import Backbone, load_backbone
 from core.backbones.spec import BackboneChoice
 from core.errors import BackboneError, DamagedCheckpoint, TrainingError
@@ -18,17 +19,18 @@ from core.training.checkpoint import (
     load_adapter,
     load_checkpoint,
     model_tensors,
-    put_moments,
     read_card,
     save_adapter,
     save_checkpoint,
 )
 from core.training.model import RunModel, build_model
+from core.training.restoring import put_moments
 from core.training.sealed import SealedFolder, write_sealed
 from tests.tiny import make_tiny_bert
 from tests.training_tools import run_config
 
 LOSSES = {"own": [0.1 + 0.2]}
+CONDITIONS = {"torch": "2.0", "threads": 1}
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +87,10 @@ def checkpoint(
     folder = tmp_path_factory.mktemp("checkpoints")
     model, optimizer = trained(backbone, card)
     progress = RunProgress(step=1, evaluated_step=1, best_step=1, recent_losses=LOSSES)
-    save_checkpoint(folder / "one", model, optimizer, progress, card, None)
+    save_checkpoint(folder / "one", model, optimizer, progress, card, None, CONDITIONS)
     progress.step = 2
     best = folder / "one" / "adapter.safetensors"
-    save_checkpoint(folder / "two", model, optimizer, progress, card, best)
+    save_checkpoint(folder / "two", model, optimizer, progress, card, best, CONDITIONS)
     return folder / "two"
 
 
@@ -98,6 +100,8 @@ def test_everything_comes_back(backbone: Backbone, card: AdapterCard, checkpoint
     assert restored.card == card
     assert asdict(restored.progress)["recent_losses"] == LOSSES
     assert restored.best == checkpoint / "best.safetensors"
+    assert restored.environment == CONDITIONS
+    assert restored.num_bytes == sum(path.stat().st_size for path in checkpoint.iterdir())
     for name, tensor in model_tensors(model).items():
         assert torch.equal(restored.tensors[name], tensor)
     fresh = torch.optim.AdamW(tensors_of(model), lr=0.1, fused=True)
@@ -132,12 +136,16 @@ def test_no_flip_and_no_truncation_is_ever_accepted(checkpoint: Path, tmp_path: 
         shutil.copytree(checkpoint, copy)
         target = copy / names[turn % len(names)]
         content = bytearray(target.read_bytes())
-        kind = draw.choice(("flip", "flip", "cut", "missing"))
+        kind = draw.choice(("flip", "flip", "cut", "grown", "other", "missing"))
         if kind == "flip":
             content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
             target.write_bytes(content)
         elif kind == "cut":
             target.write_bytes(content[: draw.randrange(len(content))])
+        elif kind == "grown":
+            target.write_bytes(content + b" ")
+        elif kind == "other":
+            target.write_bytes((copy / names[(turn + 2) % len(names)]).read_bytes())
         else:
             target.unlink()
         with pytest.raises(DamagedCheckpoint, match=str(copy)):
@@ -153,6 +161,26 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="No space left"):
         write_sealed(tmp_path / "target", fill)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_parents_that_had_to_be_made_are_durable_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(durable, "sync", synced.append)
+    write_sealed(tmp_path / "a" / "b" / "target", lambda folder: None)
+    assert synced[-3:] == [tmp_path / "a" / "b", tmp_path / "a", tmp_path]
+
+
+@pytest.mark.parametrize("key", ["exp_avg/head.bias", "step/method.prompt", "exp_avg/other"])
+def test_moments_that_do_not_fit_are_damage(
+    key: str, backbone: Backbone, card: AdapterCard, checkpoint: Path
+) -> None:
+    model, optimizer = trained(backbone, card)
+    moments = dict(load_checkpoint(checkpoint).moments)
+    moments[key] = torch.zeros(7)
+    with pytest.raises(DamagedCheckpoint):
+        put_moments(model, optimizer, moments)
 
 
 def test_an_existing_folder_is_not_replaced(tmp_path: Path) -> None:

@@ -58,3 +58,28 @@ def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
         fill()
     assert target.read_text() == "second"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_tells_how_far_it_is(tmp_path: Path) -> None:
+    target, seen = tmp_path / "folder", []
+
+    def passing(place: str) -> None:
+        seen.append((place, target.exists()))
+
+    with whole_folder(target, passing) as part:
+        (part / "one").write_text("1")
+    assert seen == [("written", False), ("synced", False), ("renamed", True)]
+
+
+def test_a_folder_that_cannot_be_kept_is_taken_back(tmp_path: Path) -> None:
+    def passing(place: str) -> None:
+        if place == "renamed":
+            raise OSError("no space left")
+
+    def fill() -> None:
+        with whole_folder(tmp_path / "folder", passing) as part:
+            (part / "one").write_text("1")
+
+    with pytest.raises(OSError, match="no space left"):
+        fill()
+    assert list(tmp_path.iterdir()) == []

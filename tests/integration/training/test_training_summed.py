@@ -11,8 +11,8 @@ import pytest
 
 from core.recipe import RunConfig
 from core.states import Outcome
-from core.training.group import WarmBackbones
-from tests.training_tools import assert_same_as_alone, succeeded, train
+from core.training.group import Member, WarmBackbones, train_group
+from tests.training_tools import Recorder, assert_same_as_alone, succeeded, train
 
 SLOTS = {"kind": "adap_ins_pos", "place": "slot", "num_virtual_tokens": 2}
 EXACT = {**SLOTS, "selection": "exact"}
@@ -65,11 +65,13 @@ def test_slots_and_lengths_are_counted_and_told(
 
 @pytest.mark.parametrize(("method", "passes"), [(SLOTS, 1), (EXACT, 4), (SAMPLED, 3)])
 def test_every_pass_of_a_summed_loss_is_counted(
-    configure: Make, tmp_path: Path, warm: WarmBackbones, method: dict[str, object], passes: int
+    configure: Make, tmp_path: Path, method: dict[str, object], passes: int
 ) -> None:
+    warm = WarmBackbones(offline=True, threads=1)
     plain = configure({**SLOTS, "position": "fixed"})
     base = succeeded(train([plain], tmp_path / "plain", warm)).result
-    train([configure(SLOTS)], tmp_path / "first", warm)  # pays for what the selector sees
+    payer = Member("payer", configure(SLOTS), tmp_path / "first")
+    train_group([payer], Recorder(), warm)  # pays for what the selector sees
     result = succeeded(train([configure(method)], tmp_path / "summed", warm)).result
     extra = (passes - 1) * result["examples"]
     assert result["forward_equivalents"] == base["forward_equivalents"] + extra
