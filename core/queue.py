@@ -2,6 +2,9 @@
 
 A message says "look into the database". It carries one identifier for the log and may be lost,
 doubled or late without harm: workers also look by themselves every few seconds.
+
+Each queue of runs has one of Celery: ``execute`` for the queue ``default``, ``execute.<name>`` for
+any other. All carry the same task.
 """
 
 from __future__ import annotations
@@ -18,9 +21,10 @@ from kombu.exceptions import KombuError
 
 from core.settings import get_settings
 
-QueueName = Literal["execute", "predict"]
-EXECUTE: QueueName = "execute"
-PREDICT: QueueName = "predict"
+TaskName = Literal["execute", "predict"]
+EXECUTE: TaskName = "execute"
+PREDICT: TaskName = "predict"
+DEFAULT_QUEUE = "default"
 
 RING_SECONDS = 0.3
 SILENT_RING_SECONDS = 0.02
@@ -82,6 +86,11 @@ def queue_options(broker_url: str) -> dict[str, Any]:
     }
 
 
+def celery_queue(task: TaskName, queue_name: str = DEFAULT_QUEUE) -> str:
+    """Name of the Celery queue that rings the workers of one queue of runs."""
+    return task if queue_name == DEFAULT_QUEUE else f"{task}.{queue_name}"
+
+
 def make_app(options: Callable[[], dict[str, Any]]) -> Celery:
     """Build a Celery application whose options are read at its first use.
 
@@ -98,7 +107,8 @@ app = make_app(lambda: queue_options(get_settings().celery_broker_url))
 
 @dataclass
 class _Ring:
-    queue: str
+    task: TaskName
+    celery_queue: str
     identifier: str
     answered: threading.Event = field(default_factory=threading.Event)
     sent: bool = False
@@ -118,18 +128,19 @@ class Bell:
         self._lock = threading.Lock()
         self._silent = False
 
-    def ring(self, queue_name: QueueName, identifier: str) -> bool:
+    def ring(self, task: TaskName, identifier: str, queue_name: str = DEFAULT_QUEUE) -> bool:
         """Send one message.
 
         Args:
-            queue_name: Queue and task, which share a name.
+            task: Which kind of worker is rung.
             identifier: Run or prediction; for the worker's log.
+            queue_name: Queue that the run waits in.
 
         Returns:
             True when the broker took the message within ``RING_SECONDS``. False changes
             nothing but the delay: a worker finds the row at its next look.
         """
-        ring = _Ring(queue_name, identifier)
+        ring = _Ring(task, celery_queue(task, queue_name), identifier)
         self._start_thread()
         try:
             self._rings.put_nowait(ring)
@@ -150,9 +161,9 @@ class Bell:
             ring = self._rings.get()
             try:
                 self._app.send_task(
-                    ring.queue,
+                    ring.task,
                     args=[ring.identifier],
-                    queue=ring.queue,
+                    queue=ring.celery_queue,
                     expires=MESSAGE_SECONDS,
                     ignore_result=True,
                     retry=False,
@@ -177,9 +188,14 @@ class Bell:
 _bell = Bell(app)
 
 
-def ring_execute(run_id: str) -> bool:
-    """Wake a training worker after a run was queued or asked to stop; see ``Bell.ring``."""
-    return _bell.ring(EXECUTE, run_id)
+def ring_execute(run_id: str, queue: str = DEFAULT_QUEUE) -> bool:
+    """Wake a training worker after a run was queued or asked to stop; see ``Bell.ring``.
+
+    Args:
+        run_id: For the worker's log.
+        queue: Queue that the run waits in or came from.
+    """
+    return _bell.ring(EXECUTE, run_id, queue)
 
 
 def ring_predict(prediction_id: str) -> bool:

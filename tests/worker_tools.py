@@ -20,6 +20,7 @@ from core.states import ENDED, RunState
 from core.store import migrate, studies
 from core.store.models import Attempt, Run, RunEvent
 from core.store.session import Store
+from core.sweep import Ring
 from worker.supervisor import Supervisor, WorkerDescription
 from worker.trainer_logs import TrainerLogs
 from worker.trainer_process import TrainerProcess
@@ -33,7 +34,7 @@ def fake_environment(plan: dict[str, Any]) -> dict[str, str]:
 
 
 def quick_settings(home: Path, **values: Any) -> Settings:
-    quick = {"lease_seconds": 2.0, "beat_seconds": 0.1, "poll_seconds": 0.1, **values}
+    quick = {"lease_seconds": 10.0, "beat_seconds": 0.1, "poll_seconds": 0.1, **values}
     return Settings(home=home, **quick)
 
 
@@ -47,6 +48,7 @@ def queue_runs(
     count: int = 1,
     *,
     priority: int = 0,
+    queue: str = "default",
     method: str = "prompt_tuning",
     **training: Any,
 ) -> list[str]:
@@ -60,7 +62,10 @@ def queue_runs(
         }
     )
     with store.write() as session:
-        return list(studies.create_study(session, recipe, recipe.runs(), priority=priority).run_ids)
+        created = studies.create_study(
+            session, recipe, recipe.runs(), priority=priority, queue=queue
+        )
+    return list(created.run_ids)
 
 
 def wait_for(what: Callable[[], object], seconds: float = 40.0, told: str = "") -> None:
@@ -112,11 +117,23 @@ class Watcher:
         wait_for(reached, seconds)
 
 
-def fake_supervisor(store: Store, settings: Settings, plan: dict[str, Any]) -> Supervisor:
+def fake_supervisor(
+    store: Store,
+    settings: Settings,
+    plan: dict[str, Any],
+    *,
+    name: str = "tester",
+    queues: tuple[str, ...] = ("default",),
+    memory_bytes: int = 0,
+    ring: Ring | None = None,
+) -> Supervisor:
+    """Make a supervisor whose trainer follows a plan of ``tests.fake_trainer``."""
+
     def start_trainer(logs: TrainerLogs, group_id: str) -> TrainerProcess:
         return TrainerProcess(FAKE_TRAINER, fake_environment(plan), logs.path(group_id))
 
-    return Supervisor(store, settings, WorkerDescription("tester", "cpu", {}), start_trainer)
+    description = WorkerDescription(name, "cpu", {}, queues, memory_bytes)
+    return Supervisor(store, settings, description, start_trainer, ring=ring)
 
 
 @contextmanager

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from core.logs import LoggedRun
 from core.recipe import RunConfig
 from core.reporting import Progress
+from worker.protocol import Train, TrainMember
 
 COOPERATIVE_SECONDS = 2.0
 LONGEST_COOPERATIVE_SECONDS = 10.0
@@ -26,6 +29,7 @@ class ActiveRun:
         resume_from: Folder of the checkpoint to continue from.
         resume_step: Updates done at that checkpoint.
         init_from: Adapter folder of the run whose method the first attempt starts from.
+        is_stalled: True once it was written down that its group does not move.
     """
 
     id: str
@@ -40,11 +44,30 @@ class ActiveRun:
     init_from: Path | None = None
     progress: Progress | None = None
     cancel_sent: bool = False
+    is_stalled: bool = False
 
     @property
     def step(self) -> int:
         """Updates done as far as known."""
         return self.progress.step if self.progress else self.resume_step
+
+    @property
+    def logged(self) -> LoggedRun:
+        """The attempt as log lines name it."""
+        return LoggedRun(self.slug, self.attempt, self.fence)
+
+    def order(self) -> TrainMember:
+        """Say to the trainer what to train."""
+        return TrainMember(
+            run_id=self.id,
+            config=self.config,
+            folder=str(self.folder),
+            resume_from=str(self.resume_from) if self.resume_from else None,
+            init_from=str(self.init_from) if self.init_from else None,
+            slug=self.slug,
+            attempt=self.attempt,
+            fence=self.fence,
+        )
 
 
 class Cause(StrEnum):
@@ -53,6 +76,7 @@ class Cause(StrEnum):
     CANCEL = "cancel"
     DRAIN = "drain"
     NO_DATABASE = "no_database"
+    STALLED = "stalled"
 
 
 @dataclass
@@ -84,7 +108,7 @@ class StopLadder:
     @property
     def has_fired(self) -> bool:
         """True when the trainer's death is our doing."""
-        return bool(self._sent)
+        return bool(self._sent) or self.cause is Cause.STALLED
 
 
 @dataclass
@@ -106,6 +130,20 @@ class Group:
     log_path: Path
     sent: bool = False
     ladder: StopLadder | None = None
+
+    def order(self, data_folders: Sequence[str]) -> Train:
+        """Say to the trainer what to train."""
+        return Train(
+            group_id=self.id,
+            members=tuple(run.order() for run in self.runs.values()),
+            data_folders=tuple(data_folders),
+            log_path=str(self.log_path),
+        )
+
+    @property
+    def logged(self) -> list[LoggedRun]:
+        """Its members as log lines name them."""
+        return [run.logged for run in self.runs.values()]
 
     @property
     def fences(self) -> dict[str, int]:

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from celery import Celery
 from celery.exceptions import CeleryError
@@ -14,7 +14,14 @@ from celery.worker import WorkController
 from celery.worker import state as celery_state
 from kombu.exceptions import KombuError
 
-from core.queue import WORKER_SOCKET_SECONDS, QueueName, make_app, queue_options
+from core.queue import (
+    DEFAULT_QUEUE,
+    WORKER_SOCKET_SECONDS,
+    TaskName,
+    celery_queue,
+    make_app,
+    queue_options,
+)
 
 RESTART_SECONDS = 5.0
 NOISY = ("celery.worker.consumer.consumer", "celery.worker.strategy", "celery.app.trace")
@@ -47,14 +54,20 @@ class Doorbell:
 
     Args:
         broker_url: Address of the broker.
-        queue_name: Queue to listen to; the task has the same name.
+        task: What is rung for.
         on_ring: Called in Celery's thread with the identifier; must return at once.
+        queues: Queues of runs to listen to.
     """
 
     def __init__(
-        self, broker_url: str, queue_name: QueueName, on_ring: Callable[[str], None]
+        self,
+        broker_url: str,
+        task: TaskName,
+        on_ring: Callable[[str], None],
+        queues: Sequence[str] = (DEFAULT_QUEUE,),
     ) -> None:
-        self._queue = queue_name
+        self._task = task
+        self._queues = [celery_queue(task, name) for name in queues]
         self._app = worker_app(broker_url)
         self._thread: threading.Thread | None = None
         self._started_at = -RESTART_SECONDS
@@ -63,7 +76,7 @@ class Doorbell:
         def ring(identifier: str) -> None:
             on_ring(identifier)
 
-        self._app.task(name=queue_name)(ring)
+        self._app.task(name=task, shared=False)(ring)
         for name in NOISY:
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -90,13 +103,15 @@ class Doorbell:
 
     def _consume(self) -> None:
         setattr(celery_state, "should_stop", None)  # noqa: B010
+        # The pool's threads look up the task in the process's default application.
+        self._app.set_default()
         try:
             WorkController(
                 app=self._app,
-                hostname=f"{self._queue}-{os.getpid()}",
+                hostname=f"{self._task}-{os.getpid()}",
                 pool="threads",
                 concurrency=1,
-                queues=[self._queue],
+                queues=self._queues,
                 without_heartbeat=True,
                 without_mingle=True,
                 without_gossip=True,

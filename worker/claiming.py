@@ -17,7 +17,9 @@ from core.store.session import Store
 from worker.active import ActiveRun
 
 
-def claim_group(store: Store, worker_id: str, limit: int, artifacts: Path) -> list[ActiveRun]:
+def claim_group(
+    store: Store, worker_id: str, limit: int, artifacts: Path, is_shared: bool = False
+) -> list[ActiveRun]:
     """Claim up to ``limit`` runs that can be trained together.
 
     A config that this version cannot read fails its run with the reason and is left out; so does
@@ -37,7 +39,7 @@ def claim_group(store: Store, worker_id: str, limit: int, artifacts: Path) -> li
                 runs.end_attempt(session, row.id, row.fence, _unreadable(error))
                 continue
             try:
-                init_from = _start_of(session, row, config, artifacts)
+                init_from = _start_of(session, row, config, artifacts, is_shared)
             except StartError as error:
                 ending = Ending(Outcome.FAILED, kind=error.code, detail=str(error))
                 runs.end_attempt(session, row.id, row.fence, ending)
@@ -55,7 +57,7 @@ def new_group_id() -> str:
 
 
 def _start_of(
-    session: Session, row: runs.ClaimedRun, config: RunConfig, artifacts: Path
+    session: Session, row: runs.ClaimedRun, config: RunConfig, artifacts: Path, is_shared: bool
 ) -> Path | None:
     """Find the adapter that a run starts from; a run that continues needs none.
 
@@ -65,7 +67,9 @@ def _start_of(
     if not config.init_from or row.checkpoint:
         return None
     registered = runs.adapter_folder(session, config.init_from)
-    if registered is None or not (artifacts / registered).is_dir():
+    # What is in the place for all is fetched, and missed, by the trainer.
+    is_here = registered is not None and (is_shared or (artifacts / registered).is_dir())
+    if registered is None or not is_here:
         raise StartError(
             f"The run to start from ({config.init_from}) has no adapter any more.",
             hint="Start from another run, or from none.",

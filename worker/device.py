@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.errors import ConfigError
+from worker.memory import MEBIBYTE, machine_memory
 
 PROBE_SECONDS = 5.0
 PRIVATE_VARIABLES = ("STUDIO_DATABASE_URL", "STUDIO_BROKER_URL")
@@ -28,6 +29,7 @@ class Device:
         label: What people read, for example ``NVIDIA H100 (cuda:1)`` or ``cpu, 2 threads``.
         threads: CPU threads of the trainer.
         visible: Value of ``CUDA_VISIBLE_DEVICES`` that leaves exactly this device; empty on CPU.
+        memory_bytes: Its memory; 0 when it is not known.
         facts: For the page of workers.
     """
 
@@ -35,6 +37,7 @@ class Device:
     label: str
     threads: int
     visible: str = ""
+    memory_bytes: int = 0
     facts: Mapping[str, str | int] = field(default_factory=dict)
 
 
@@ -65,9 +68,11 @@ def find_device(wanted: str = "auto", threads: int = 0) -> Device:
     facts: dict[str, str | int] = {"cores": usable_cores(), "threads": count}
     facts["machine"] = platform.machine()
     if not gpus:
-        return Device("cpu", f"cpu, {count} threads", count, facts=facts)
-    visible, title = gpus[index]
-    return Device("cuda", f"{title} (cuda:{index})", count, visible, {**facts, "gpu": title})
+        label = f"cpu, {count} threads"
+        return Device("cpu", label, count, memory_bytes=machine_memory(), facts=facts)
+    gpu = gpus[index]
+    facts["gpu"] = gpu.title
+    return Device("cuda", f"{gpu.title} (cuda:{index})", count, gpu.uuid, gpu.memory_bytes, facts)
 
 
 def trainer_environment(device: Device, base: Mapping[str, str]) -> dict[str, str]:
@@ -121,27 +126,37 @@ def _torch_knows_cuda() -> bool:
         return False
 
 
-def _gpus() -> list[tuple[str, str]]:
-    """Identifier and name of each NVIDIA GPU that this process may use."""
+@dataclass(frozen=True)
+class _Gpu:
+    index: str
+    uuid: str
+    memory_bytes: int
+    title: str
+
+
+def _gpus() -> list[_Gpu]:
+    """NVIDIA GPUs that this process may use."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    query = [program, "--query-gpu=index,uuid,name", "--format=csv,noheader"]
+    query = [program, "--query-gpu=index,uuid,memory.total,name", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(
             query, capture_output=True, text=True, timeout=PROBE_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return []
-    rows = [[cell.strip() for cell in line.split(",", 2)] for line in answer.stdout.splitlines()]
-    found = [(row[0], row[1], row[2]) for row in rows if len(row) == 3]
+    rows = [[cell.strip() for cell in line.split(",", 3)] for line in answer.stdout.splitlines()]
+    found = [_Gpu(row[0], row[1], _mebibytes(row[2]), row[3]) for row in rows if len(row) == 4]
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None:
-        return [(uuid, title) for _, uuid, title in found]
+        return found
     wanted = [part.strip() for part in allowed.split(",") if part.strip()]
     return [
-        (uuid, title)
-        for part in wanted
-        for index, uuid, title in found
-        if part == index or uuid.startswith(part)
+        gpu for part in wanted for gpu in found if part == gpu.index or gpu.uuid.startswith(part)
     ]
+
+
+def _mebibytes(text: str) -> int:
+    """Bytes of a number of MiB; 0 for a device that does not tell."""
+    return int(text) * MEBIBYTE if text.isdigit() else 0

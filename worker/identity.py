@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.host import host_name
 from core.store.leases import Observation
 from core.store.views import WorkerRow
 
@@ -40,7 +40,7 @@ class Identity:
 def own_identity() -> Identity:
     """Identify this process."""
     pid = os.getpid()
-    return Identity(_host(), _text("/proc/sys/kernel/random/boot_id"), pid, start_mark(pid))
+    return Identity(host_name(), _text("/proc/sys/kernel/random/boot_id"), pid, start_mark(pid))
 
 
 def start_mark(pid: int) -> str:
@@ -78,14 +78,6 @@ def _is_dead(row: WorkerRow, me: Identity) -> bool:
     except PermissionError:
         return False
     return False
-
-
-def _host() -> str:
-    try:
-        space = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return socket.gethostname()
-    return f"{socket.gethostname()} {space}"
 
 
 def _text(path: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
+from core.fault_points import reach
 from core.reporting import Progress
 from core.store import runs, scalars
 from core.store.session import Refused, Store
@@ -156,6 +157,7 @@ class Outbox:
                 for entry in entries:
                     if entry.run_id not in lost and not entry.write(session):
                         lost.add(entry.run_id)
+            reach("supervisor.recorded")
         del self._entries[:count]
         for entry in entries:
             if entry.after is not None and entry.run_id not in lost:

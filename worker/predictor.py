@@ -16,12 +16,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+from core.artifacts import artifact_store
 from core.backbones.spec import BackboneChoice
 from core.errors import BackboneError, StoreError, StudioError
 from core.settings import Settings
 from core.store import predictions, runs, workers
 from core.store.predictions import PendingPrediction
 from core.store.session import Store
+from core.sweep import Ring, Sweeper
 from worker.identity import Identity, dead_workers, own_identity
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,8 @@ class PredictionLoop:
         settings: Folders and beat.
         load: Makes the answerer; called in ``run`` because it takes seconds.
         name: Name in the list of workers.
+        identity: This process; found by itself when None.
+        ring: Wakes the workers of a queue, for runs whose message was lost.
     """
 
     def __init__(
@@ -91,19 +95,24 @@ class PredictionLoop:
         name: str,
         *,
         identity: Identity | None = None,
+        ring: Ring | None = None,
     ) -> None:
         self._store = store
         self._settings = settings
         self._load = load
         self._name = name
         self._identity = identity or own_identity()
+        self._artifacts = artifact_store(settings)
         self.on_turn: Callable[[], None] = lambda: None
         """Called in every turn of the loop."""
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
         self._stopping = False
         self._worker_id = ""
-        self._beat_at = self._tidy_at = self._active_until = 0.0
+        self._sweeper = Sweeper(
+            store, settings.lease_seconds, ring=ring, poll_seconds=settings.poll_seconds
+        )
+        self._beat_at = self._tidy_at = self._sweep_at = self._active_until = 0.0
         self._told_failing = False
 
     def wake(self) -> None:
@@ -152,6 +161,10 @@ class PredictionLoop:
             with self._store.write(durable=False) as session:
                 predictions.end_abandoned(session, ABANDONED, STARTED_AGAIN)
                 predictions.expire_predictions(session)
+        if now >= self._sweep_at:
+            self._sweep_at = now + self._settings.lease_seconds / 4
+            self._sweeper.sweep(but=self._worker_id)
+            self._sweeper.ring_again()
         with self._store.write(durable=False) as session:
             pending = predictions.take_pending(session)
         self._told_failing = False
@@ -182,10 +195,9 @@ class PredictionLoop:
         bodies = [_no_adapter(run_id) for run_id in prediction.missing]
         if bodies and not self._store_answers(prediction.id, bodies):
             return ""
-        paths = {
-            run_id: self._settings.artifacts_path / path
-            for run_id, path in prediction.adapters.items()
-        }
+        paths, bodies = self._fetch(prediction.adapters)
+        if bodies and not self._store_answers(prediction.id, bodies):
+            return ""
         for group in _by_backbone(paths):
             with self._store.read() as session:
                 if not predictions.is_wanted(session, prediction.id):
@@ -194,6 +206,16 @@ class PredictionLoop:
             if not self._store_answers(prediction.id, bodies):
                 return ""
         return ""
+
+    def _fetch(self, adapters: Mapping[str, str]) -> tuple[dict[str, Path], list[dict[str, Any]]]:
+        """Bring adapters to this machine; return their paths, and an answer for each that fails."""
+        paths, bodies = {}, []
+        for run_id, name in adapters.items():
+            try:
+                paths[run_id] = self._artifacts.fetch(name)
+            except StudioError as error:
+                bodies.append({"run_id": run_id, "error": str(error)})
+        return paths, bodies
 
     def _store_answers(self, prediction_id: str, bodies: Sequence[Mapping[str, Any]]) -> bool:
         with self._store.write(durable=False) as session:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from core.fault_points import reach
 from core.reporting import Checkpoint, Ending, Progress
 from core.states import Outcome
 from core.store import runs, scalars
@@ -18,9 +19,11 @@ from worker.protocol import (
     CheckpointMessage,
     EndedMessage,
     HistogramMessage,
+    NoticeMessage,
     ProgressMessage,
     ScalarsMessage,
 )
+from worker.shipping import Remover
 
 
 class Recorder:
@@ -29,10 +32,12 @@ class Recorder:
     Args:
         store: The database.
         artifacts: Folder that registered paths are relative to.
+        remover: Removes what is not needed any more from the place for all machines.
     """
 
-    def __init__(self, store: Store, artifacts: Path) -> None:
+    def __init__(self, store: Store, artifacts: Path, remover: Remover | None = None) -> None:
         self.outbox = Outbox(store)
+        self._remover = remover
         self.worker_id = ""
         self._artifacts = artifacts
 
@@ -74,6 +79,7 @@ class Recorder:
         dropped: list[str] = []
 
         def write(session: Session) -> bool:
+            reach("checkpoint.told")
             before = runs.registered_folder(session, run.id, run.attempt, checkpoint.step)
             if not runs.register_checkpoint(session, run.id, run.fence, checkpoint, folder=folder):
                 return False
@@ -84,50 +90,78 @@ class Recorder:
 
         self.outbox.add(run.id, write, after=lambda: self._remove(dropped))
 
-    def ended(self, run: ActiveRun, message: EndedMessage) -> None:
+    def notice(self, run: ActiveRun, message: NoticeMessage) -> None:
+        """A sentence about the attempt for people."""
+        text = message.text
+        self.outbox.add(
+            run.id, lambda session: runs.notice(session, run.id, run.fence, text), urgent=False
+        )
+
+    def stalled(self, run: ActiveRun, is_stalled: bool) -> None:
+        """A run has not moved for long, or moves again."""
+        self.outbox.add(
+            run.id, lambda session: runs.stalled(session, run.id, run.fence, is_stalled)
+        )
+
+    def ended(self, run: ActiveRun, message: EndedMessage, log_tail: str) -> None:
         """The end of a run's attempt in the trainer's words."""
         files = {name: Path(path) for name, path in message.files.items()}
         ending = Ending(message.outcome, message.kind, message.detail, message.result, files)
-        self.end(run, ending)
+        self.end(run, ending, log_tail)
 
-    def end(self, run: ActiveRun, ending: Ending) -> None:
-        """The end of a run's attempt; a success keeps its adapter and lets its checkpoints go."""
+    def end(self, run: ActiveRun, ending: Ending, log_tail: str = "") -> None:
+        """The end of a run's attempt; a success keeps its adapter and lets its checkpoints go.
+
+        Args:
+            log_tail: Last lines of the trainer's log.
+        """
         files = {name: self._relative(path) for name, path in ending.files.items()}
         dropped: list[str] = []
 
         def write(session: Session) -> bool:
-            state = runs.end_attempt(session, run.id, run.fence, ending, files=files)
+            state = runs.end_attempt(
+                session, run.id, run.fence, ending, files=files, log_tail=log_tail
+            )
             dropped[:] = runs.drop_checkpoints(session, run.id)
             return state is not None
 
         self.outbox.add(run.id, write, after=lambda: self._remove(dropped))
 
-    def cancelled(self, run: ActiveRun, detail: str) -> None:
+    def cancelled(self, run: ActiveRun, detail: str, log_tail: str = "") -> None:
         """A run was stopped without the trainer's word."""
-        self.end(run, Ending(Outcome.CANCELLED, detail=detail))
+        self.end(run, Ending(Outcome.CANCELLED, detail=detail), log_tail)
 
-    def drain(self, fences: Mapping[str, int], detail: str) -> None:
+    def drain(self, fences: Mapping[str, int], detail: str, log_tail: str = "") -> None:
         """Give runs back, budgets untouched."""
-        self._for_all(fences, runs.drain_all, detail)
+        tails = dict.fromkeys(fences, log_tail)
 
-    def release(self, fences: Mapping[str, int], detail: str) -> None:
-        """Give back the runs of a trainer that died; a single one is to blame, of several none."""
-        self._for_all(fences, runs.release_all, detail)
+        def give_back(session: Session, worker_id: str) -> object:
+            return runs.drain_all(session, worker_id, fences, detail, log_tails=tails)
 
-    def _for_all(
-        self,
-        fences: Mapping[str, int],
-        give_back: Callable[[Session, str, Mapping[str, int], str], object],
-        detail: str,
+        self._for_all(fences, give_back)
+
+    def release(
+        self, fences: Mapping[str, int], outcome: Outcome, detail: str, log_tail: str = ""
     ) -> None:
-        worker_id = self.worker_id
+        """Give back the runs of a trainer that died; a single one is to blame, of several none."""
+        tails = dict.fromkeys(fences, log_tail)
+
+        def give_back(session: Session, worker_id: str) -> object:
+            return runs.release_all(
+                session, worker_id, fences, detail, outcome=outcome, log_tails=tails
+            )
+
+        self._for_all(fences, give_back)
+
+    def _for_all(self, run_ids: Iterable[str], give_back: Callable[[Session, str], object]) -> None:
+        worker_id, about = self.worker_id, tuple(run_ids)
 
         def write(session: Session) -> bool:
-            give_back(session, worker_id, fences, detail)
+            give_back(session, worker_id)
             return True
 
-        if fences:
-            self.outbox.add("", write, about=tuple(fences))
+        if about:
+            self.outbox.add("", write, about=about)
 
     def _relative(self, path: Path) -> str:
         return str(path.relative_to(self._artifacts)) if self._is_ours(path) else str(path)
@@ -137,6 +171,8 @@ class Recorder:
             path = self._artifacts / folder
             if self._is_ours(path):
                 shutil.rmtree(path, ignore_errors=True)
+                if self._remover is not None:
+                    self._remover.remove([folder])
 
     def _is_ours(self, path: Path) -> bool:
         return path != self._artifacts and path.is_relative_to(self._artifacts)

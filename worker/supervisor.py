@@ -1,8 +1,9 @@
 """The supervisor: claims runs, hands them to its trainer process, writes down what it tells.
 
-One thread does everything, so there is no beat that can stop unnoticed while training goes on.
-Only the supervisor writes to the database and holds fences. A database that is away ends the
-trainer before the lease ends; a broker that is away only delays a claim to the next look.
+One thread does everything, so there is no beat that can stop unnoticed while training goes on;
+a second one only ends the trainer when that thread is held up too long to beat. Only the
+supervisor writes to the database and holds fences. A database that is away ends the trainer before
+the lease ends; a broker that is away only delays a claim to the next look.
 """
 
 from __future__ import annotations
@@ -15,16 +16,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from core.artifacts import artifact_store
 from core.errors import StoreError
 from core.settings import Settings
 from core.states import StopKind
 from core.store import runs, workers
-from core.store.leases import LeaseObserver
+from core.store.models import DEFAULT_QUEUE
 from core.store.session import Store
+from core.sweep import Ring, Sweeper
 from worker.active import Cause
-from worker.claiming import claim_group
+from worker.claimer import Claimer
 from worker.identity import Identity, dead_workers, own_identity
+from worker.lease_guard import LeaseGuard
+from worker.memory import MemoryMeter
 from worker.recorder import Recorder
+from worker.shipping import Remover
 from worker.trainer_host import TrainerHost
 from worker.trainer_logs import TrainerLogs
 from worker.trainer_process import TrainerProcess
@@ -32,6 +38,7 @@ from worker.trainer_process import TrainerProcess
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 1.0
+MEASURE_SECONDS = 1.0
 LONGEST_WAIT = 0.5
 DRAIN_SECONDS = 3.0
 MAKE_ROOM_SECONDS = 10.0
@@ -62,11 +69,23 @@ class Timer:
 
 @dataclass(frozen=True)
 class WorkerDescription:
-    """What the list of workers shows about this one."""
+    """What the list of workers shows about this one, and which runs it is given.
+
+    Attributes:
+        name: For people.
+        device: For people, for example ``cpu, 2 threads``.
+        info: Facts about machine and device.
+        queues: Queues that it serves.
+        memory_bytes: Memory of its device; runs that need more are not given to it. 0: unknown.
+        gpu: Identifier of its GPU for nvidia-smi; empty: it computes on the CPU.
+    """
 
     name: str
     device: str
     info: dict[str, str | int]
+    queues: tuple[str, ...] = (DEFAULT_QUEUE,)
+    memory_bytes: int = 0
+    gpu: str = ""
 
 
 class Supervisor:
@@ -78,6 +97,7 @@ class Supervisor:
         description: Name and device for people.
         start_trainer: Starts the trainer process; called when a group is there.
         identity: This process; found by itself when None.
+        ring: Wakes the workers of a queue, for runs whose message was lost.
         clock: Monotonic seconds.
     """
 
@@ -89,6 +109,7 @@ class Supervisor:
         start_trainer: StartTrainer,
         *,
         identity: Identity | None = None,
+        ring: Ring | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -99,17 +120,34 @@ class Supervisor:
         self.on_turn: Callable[[], None] = lambda: None
         """Called in every turn of the loop."""
         self._selector = selectors.DefaultSelector()
-        self._recorder = Recorder(store, settings.artifacts_path)
+        artifacts = artifact_store(settings)
+        self._remover = Remover(artifacts)
+        self._recorder = Recorder(store, settings.artifacts_path, self._remover)
         self._outbox = self._recorder.outbox
+        self._memory = MemoryMeter(description.gpu)
         self._host = TrainerHost(
             self._recorder,
             settings.data_folders,
             start_trainer,
             TrainerLogs(settings.home_path / "logs"),
+            self._memory,
             self._selector,
+            settings.stall_seconds,
             clock,
         )
-        self._leases = LeaseObserver(settings.lease_seconds, clock)
+        self._claimer = Claimer(
+            store,
+            settings.artifacts_path,
+            description.queues,
+            description.memory_bytes,
+            is_shared=artifacts.is_shared,
+        )
+        self._sweeper = Sweeper(
+            store, settings.lease_seconds, clock, ring, poll_seconds=settings.poll_seconds
+        )
+        self._guard = LeaseGuard(
+            LEASE_SHARE * settings.lease_seconds, lambda: self._host.busy_process, clock
+        )
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -118,7 +156,7 @@ class Supervisor:
         self._look = Timer(settings.poll_seconds)
         self._sweep = Timer(max(0.2, settings.lease_seconds / 4))
         self._flush = Timer(FLUSH_SECONDS)
-        self._last_beat = clock()
+        self._measure = Timer(MEASURE_SECONDS)
         self._told_failing = False
         self._stop_at: float | None = None
         self.worker_id = ""
@@ -140,6 +178,7 @@ class Supervisor:
             StoreError: If the worker cannot be registered at all.
         """
         self._register()
+        self._guard.start()
         try:
             while not self._turn():
                 pass
@@ -155,11 +194,10 @@ class Supervisor:
             self._look.due_at = 0.0
         try:
             self._write(now)
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             self._database_failed(error)
-        if self._host.group and now - self._last_beat > LEASE_SHARE * self._settings.lease_seconds:
-            silent = f"the database could not be reached for {now - self._last_beat:.0f} seconds"
-            self._host.end_at_once(Cause.NO_DATABASE, silent)
+        if self._host.group and self._guard.is_over:
+            self._host.end_at_once(Cause.NO_DATABASE, self._guard.describe())
         if self._stop_at is not None:
             return self._host.group is None
         self._host.rest_after(IDLE_TRAINER_SECONDS, now)
@@ -206,11 +244,18 @@ class Supervisor:
 
     def _do_beat(self) -> None:
         """Renew the lease; orders for the runs come back with it."""
+        began_at = self._clock()
+        if self._measure.due(began_at):
+            self._memory.look(self._host.pid, began_at)
         with self._store.write(durable=False) as session:
             answer = runs.beat(
-                session, self.worker_id, self._host.fences, waiting=self._outbox.waiting
+                session,
+                self.worker_id,
+                self._host.fences,
+                waiting=self._outbox.waiting,
+                memory_used=self._memory.used,
             )
-        self._last_beat = self._clock()
+        self._guard.beaten(began_at)
         if self._told_failing:
             log.info("the database answers again")
             self._told_failing = False
@@ -222,17 +267,11 @@ class Supervisor:
 
     def _do_sweep(self) -> None:
         """Take runs from workers that no longer beat; come back when it happened to oneself."""
-        with self._store.read() as session:
-            counters = workers.counters(session)
-        if overdue := [
-            seen for seen in self._leases.expired(counters) if seen.worker_id != self.worker_id
-        ]:
-            with self._store.write() as session:
-                moved = runs.expire(session, overdue)
-            log.warning("%d silent workers lost %d runs", len(overdue), len(moved))
+        if self._sweeper.sweep(but=self.worker_id):
             self._look.due_at = 0.0
-        if self.worker_id not in counters:
+        if self.worker_id not in self._sweeper.alive:
             self._come_back()
+        self._sweeper.ring_again()
 
     def _come_back(self) -> None:
         """Count as alive again after others held this worker for lost; its runs may be gone."""
@@ -249,25 +288,22 @@ class Supervisor:
         if self._stop_at is not None:
             return
         if group is None:
+            if self._guard.is_over:
+                # Without a fresh beat, what is claimed would have to be ended at once.
+                self._do_beat()
             limit = self._host.limit_below(self._settings.group_size)
-            artifacts = self._settings.artifacts_path
-            try:
-                claimed = claim_group(self._store, self.worker_id, limit, artifacts)
-            except OSError as error:
-                log.error("queued runs wait, for their folders cannot be made: %s", error)
-                self._look.due_at = now + NO_ROOM_SECONDS
-                return
-            if claimed:
+            claimed = self._claimer.claim(self.worker_id, limit)
+            if claimed is None:
+                self._look.due_at = max(self._look.due_at, now + NO_ROOM_SECONDS)
+            elif claimed:
                 self._host.take(claimed)
             return
-        if group.ladder is None and group.runs and group.priority < 0:
-            with self._store.read() as session:
-                waiting = runs.waiting_user_run(session, group.priority)
-            if waiting:
-                self._host.drain("made room for a user's run", MAKE_ROOM_SECONDS)
+        is_busy = group.ladder is None and group.runs and group.priority < 0
+        if is_busy and self._claimer.is_wanted_above(group.priority):
+            self._host.drain("made room for a user's run", MAKE_ROOM_SECONDS)
 
     def _register(self) -> None:
-        me = self._identity
+        me, began_at = self._identity, self._clock()
         with self._store.write() as session:
             rows = workers.list_workers(session, alive_only=True)
             moved = runs.expire(session, dead_workers(rows, me))
@@ -280,13 +316,15 @@ class Supervisor:
                 device=self._description.device,
                 boot_id=me.boot_id,
                 info={**self._description.info, **me.info},
+                queues=self._description.queues,
+                memory_bytes=self._description.memory_bytes,
             )
-        self._last_beat = self._clock()
+        self._guard.beaten(began_at)
         self._recorder.worker_id = self.worker_id
         if moved:
             log.info("%d runs of a dead worker of this machine are queued again", len(moved))
 
-    def _database_failed(self, error: StoreError) -> None:
+    def _database_failed(self, error: StoreError | OSError) -> None:
         if not self._told_failing:
             log.error("%s Training goes on for a while; what it tells is kept.", error)
             self._told_failing = True
@@ -298,13 +336,16 @@ class Supervisor:
 
     def _leave(self) -> None:
         """End the trainer, write what is left, and say goodbye; the lease tells the rest."""
+        self._guard.stop()
         self._host.close()
+        self._memory.close()
         try:
             self._write_down()
             with self._store.write() as session:
                 workers.stop(session, self.worker_id)
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             log.warning("the worker leaves without telling the database: %s", error)
+        self._remover.close()
         self._selector.close()
         os.close(self._wake_read)
         os.close(self._wake_write)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import faulthandler
 import importlib
 import logging
 import os
@@ -21,9 +22,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.artifacts import artifact_store
 from core.errors import StudioError
-from core.logs import configure_logging
+from core.logs import LoggedRun, configure_logging, log_contexts
 from core.reporting import Ending
+from core.settings import get_settings
 from core.states import Outcome, StopKind
 from worker.pipe_reporter import PipeReporter
 from worker.protocol import (
@@ -37,6 +40,7 @@ from worker.protocol import (
     decode_down,
     encode,
 )
+from worker.shipping import ShippingReporter
 
 NICE = 10
 READ_BYTES = 65536
@@ -118,7 +122,9 @@ def serve(orders: Orders, up: int, train_group: TrainGroup) -> None:
             lambda line: _write(up, line),
             orders.stop_wanted,
         )
-        _train(message, reporter, train_group)
+        about = (LoggedRun(item.slug, item.attempt, item.fence) for item in message.members)
+        with log_contexts(item for item in about if item.run):
+            _train(message, reporter, train_group)
         finished = message.group_id
 
 
@@ -181,6 +187,9 @@ def settle(nice: int = NICE) -> None:
     with contextlib.suppress(OSError):
         os.nice(nice)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Both write into the group's log: after a fault of native code, and when the supervisor asks.
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     if not sys.platform.startswith("linux"):
         return
     with contextlib.suppress(OSError):
@@ -237,8 +246,10 @@ def training_engine(options: Options) -> TrainGroup:
     warm = engine.WarmBackbones(
         offline=options.offline, threads=options.threads, device=options.device
     )
+    artifacts = artifact_store(get_settings())
 
     def train(message: Train, reporter: PipeReporter) -> None:
+        shipping = ShippingReporter(reporter, artifacts)
         members = [
             engine.Member(
                 run_id=member.run_id,
@@ -247,10 +258,10 @@ def training_engine(options: Options) -> TrainGroup:
                 resume_from=Path(member.resume_from) if member.resume_from else None,
                 init_from=Path(member.init_from) if member.init_from else None,
             )
-            for member in message.members
+            for member in shipping.fetched(message.members)
         ]
         folders = tuple(Path(folder) for folder in message.data_folders)
-        engine.train_group(members, reporter, warm, folders)
+        engine.train_group(members, shipping, warm, folders)
 
     return train
 

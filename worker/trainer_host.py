@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from core.logs import log_contexts
 from core.reporting import Ending
 from core.states import Outcome
 from worker.active import ActiveRun, Cause, Group, StopLadder
 from worker.claiming import new_group_id
+from worker.deaths import Verdict, judge, judge_stall
+from worker.memory import MemoryMeter
 from worker.protocol import (
     Cancel,
     CheckpointMessage,
@@ -20,23 +23,25 @@ from worker.protocol import (
     EndedMessage,
     Exit,
     HistogramMessage,
+    NoticeMessage,
     ProgressMessage,
     ProtocolError,
     Ready,
     RunMessage,
     ScalarsMessage,
-    Train,
-    TrainMember,
 )
 from worker.recorder import Recorder
+from worker.stall import StallWatch, Standing
 from worker.trainer_logs import TrainerLogs
-from worker.trainer_process import Death, TrainerProcess
+from worker.trainer_process import TrainerProcess
 
 log = logging.getLogger(__name__)
 
 EXIT_SECONDS = 0.5
 ABANDON_SECONDS = 10.0
 CUT_SECONDS = 5.0
+LAST_LOOK_SECONDS = 0.3
+"""Time for a trainer that hangs to write where, before it is ended."""
 
 
 class TrainerHost:
@@ -50,7 +55,9 @@ class TrainerHost:
         data_folders: Where the trainer looks for data sets.
         start_trainer: Starts the process.
         logs: Log files of groups.
+        memory: Measures the trainer.
         selector: Of the supervisor's loop; the trainer's pipes are watched with it.
+        stall_seconds: Shortest time without progress after which a trainer is ended.
         clock: Monotonic seconds.
     """
 
@@ -60,7 +67,9 @@ class TrainerHost:
         data_folders: Sequence[Path],
         start_trainer: Callable[[TrainerLogs, str], TrainerProcess],
         logs: TrainerLogs,
+        memory: MemoryMeter,
         selector: selectors.BaseSelector,
+        stall_seconds: float,
         clock: Callable[[], float],
     ) -> None:
         self.group: Group | None = None
@@ -69,19 +78,32 @@ class TrainerHost:
         self._data_folders = tuple(str(folder) for folder in data_folders)
         self._start_trainer = start_trainer
         self._logs = logs
+        self._memory = memory
         self._selector = selector
+        self._stall_seconds = stall_seconds
         self._clock = clock
+        self._watch = StallWatch(stall_seconds, clock())
         self._process: TrainerProcess | None = None
         self._is_ready = False
         self._idle_since = 0.0
         self._limit: int | None = None
-        self._watched: int | None = None
+        self._listening: int | None = None
         self._cut_at = 0.0
 
     @property
     def fences(self) -> dict[str, int]:
         """Fence of each run that this worker holds."""
         return self.group.fences if self.group else {}
+
+    @property
+    def busy_process(self) -> TrainerProcess | None:
+        """The trainer while it has a group."""
+        return self._process if self.group else None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the trainer; None when there is none."""
+        return self._process.pid if self._process else None
 
     def limit_below(self, size: int) -> int:
         """Runs that a group may have; halved each time that memory ran out in a group."""
@@ -92,19 +114,22 @@ class TrainerHost:
         group_id = new_group_id()
         runs = {run.id: run for run in members}
         group = Group(group_id, runs, len(members), self._logs.path(group_id))
-        names = ", ".join(run.slug for run in members)
-        log.info("training %s; output of the trainer: %s", names, group.log_path)
+        with log_contexts(group.logged):
+            log.info("training %d runs; output of the trainer: %s", len(members), group.log_path)
         try:
             self._logs.new(group_id)
             if self._process is None:
                 self._process = self._start_trainer(self._logs, group_id)
         except OSError as error:
-            self._release(group, f"the trainer could not be started ({error})")
+            detail = f"the trainer could not be started ({error})"
+            self._release(group, Verdict(Outcome.CRASHED, detail))
             return
         self.group = group
+        self._memory.start()
+        self._watch = StallWatch(self._stall_seconds, self._clock())
         if self._is_ready:
             self._send_group(group)
-        self._watch()
+        self._listen()
 
     def turn(self, now: float) -> bool:
         """Read, heed deadlines and notice a death; True when a group came to its end."""
@@ -125,10 +150,11 @@ class TrainerHost:
         else:
             if process.is_silent or process.poll() is not None:
                 self._after_death("")
+        self._judge_progress(now)
         if self.group and now - self._cut_at > CUT_SECONDS:
             self._cut_at = now
             self._logs.cut(self.group.log_path)
-        self._watch()
+        self._listen()
         return before is not None and self.group is not before
 
     def cancel(self, run_id: str) -> None:
@@ -177,10 +203,8 @@ class TrainerHost:
 
     def end_at_once(self, cause: Cause, detail: str) -> None:
         """Kill the trainer now; its runs go back to the queue as soon as that can be written."""
-        group = self.group
-        if group is not None:
-            group.ladder = StopLadder(cause, detail, self._clock())
-            group.ladder.due(self._clock())
+        if self.group is not None:
+            self._blame_nobody(self.group, cause, detail)
         self._after_death("")
 
     def rest_after(self, seconds: float, now: float) -> None:
@@ -200,13 +224,33 @@ class TrainerHost:
                     time.sleep(0.01)
             self._after_death("")
 
+    def _judge_progress(self, now: float) -> None:
+        """Show a group that does not move, and end one that hangs."""
+        group, process = self.group, self._process
+        if group is None or process is None or group.ladder is not None:
+            return
+        runs = group.runs.values()
+        standing = self._watch.look(runs, now, can_hear=not self._outbox.is_full)
+        for run in runs:
+            is_stalled = standing is not Standing.MOVING
+            if run.is_stalled != is_stalled:
+                run.is_stalled = is_stalled
+                self._recorder.stalled(run, is_stalled)
+        if standing is Standing.HUNG:
+            silence = self._watch.describe()
+            with log_contexts(group.logged):
+                log.error("the trainer is ended: %s", silence)
+            process.ask_where()
+            group.ladder = StopLadder(Cause.STALLED, silence, now + LAST_LOOK_SECONDS)
+
     def _heed(self, messages: Sequence[Ready | RunMessage]) -> None:
         for message in messages:
             group = self.group
             if isinstance(message, Ready):
                 self._heed_ready(message)
             elif group is not None and (run := group.runs.get(message.run_id)):
-                self._heed_run(group, run, message)
+                with log_contexts([run.logged]):
+                    self._heed_run(group, run, message)
 
     def _heed_ready(self, message: Ready) -> None:
         self._is_ready = True
@@ -220,7 +264,8 @@ class TrainerHost:
             self.group = None
             for run in list(group.runs.values()):
                 detail = "The trainer went on without telling how this run ended."
-                self._recorder.end(run, Ending(Outcome.FAILED, kind="internal", detail=detail))
+                ending = Ending(Outcome.FAILED, kind="internal", detail=detail)
+                self._recorder.end(run, ending, self._logs.tail(group.log_path))
 
     def _heed_run(self, group: Group, run: ActiveRun, message: RunMessage) -> None:
         match message:
@@ -232,11 +277,14 @@ class TrainerHost:
                 self._recorder.histogram(run, message)
             case CheckpointMessage():
                 self._recorder.checkpoint(run, message)
+            case NoticeMessage():
+                log.warning("%s", message.text)
+                self._recorder.notice(run, message)
             case EndedMessage():
                 if message.outcome == Outcome.OUT_OF_MEMORY and group.size > 1:
                     self._limit = max(1, group.size // 2)
-                log.info("%s %s %s", run.slug, message.outcome.value, message.detail)
-                self._recorder.ended(run, message)
+                log.info("%s %s", message.outcome.value, message.detail)
+                self._recorder.ended(run, message, self._logs.tail(group.log_path))
                 group.let_go(run.id)
 
     def _send_group(self, group: Group) -> None:
@@ -244,23 +292,7 @@ class TrainerHost:
             return
         group.sent = True
         self._is_ready = False
-        self._process.send(
-            Train(
-                group_id=group.id,
-                members=tuple(
-                    TrainMember(
-                        run_id=run.id,
-                        config=run.config,
-                        folder=str(run.folder),
-                        resume_from=str(run.resume_from) if run.resume_from else None,
-                        init_from=str(run.init_from) if run.init_from else None,
-                    )
-                    for run in group.runs.values()
-                ),
-                data_folders=self._data_folders,
-                log_path=str(group.log_path),
-            )
-        )
+        self._process.send(group.order(self._data_folders))
         self._tell_started(group)
 
     def _tell_started(self, group: Group) -> None:
@@ -278,34 +310,51 @@ class TrainerHost:
             return
         with suppress(ProtocolError):
             self._heed(process.last_words())
-        if self._watched is not None:
-            self._selector.unregister(self._watched)
-            self._watched = None
+        if self._listening is not None:
+            self._selector.unregister(self._listening)
+            self._listening = None
         death = process.bury()
         self._process, self._is_ready = None, False
         group, self.group = self.group, None
         if group is None:
             return
-        if group.ladder is not None and group.ladder.has_fired:
-            self._give_back(group, group.ladder)
-        elif group.runs:
-            self._release(group, _what_happened(group, death, fault))
+        if process.cut_off:
+            self._blame_nobody(group, Cause.NO_DATABASE, process.cut_off)
+        ladder = group.ladder
+        if not group.runs:
+            return
+        if ladder is None or not ladder.has_fired:
+            self._release(group, judge(group, death, fault, self._memory))
+        elif ladder.cause is Cause.STALLED:
+            self._release(group, judge_stall(group, ladder.detail))
+        else:
+            self._give_back(group, ladder)
 
     def _give_back(self, group: Group, ladder: StopLadder) -> None:
         """End what was to be cancelled; queue the others again, their budgets untouched."""
+        tail = self._logs.tail(group.log_path)
         for run in list(group.runs.values()):
             if run.cancel_sent:
                 detail = f"Stopped at step {run.step}; its trainer had to be ended."
-                self._recorder.cancelled(run, detail)
+                self._recorder.cancelled(run, detail, tail)
                 group.let_go(run.id)
-        self._recorder.drain(group.fences, ladder.detail)
+        self._recorder.drain(group.fences, ladder.detail, tail)
 
-    def _release(self, group: Group, detail: str) -> None:
+    def _release(self, group: Group, verdict: Verdict) -> None:
         """Queue the runs of a dead trainer again."""
-        log.error("%s", detail)
+        with log_contexts(group.logged):
+            log.error("%s", verdict.detail)
+        if verdict.outcome is Outcome.OUT_OF_MEMORY and group.size > 1:
+            self._limit = max(1, group.size // 2)
         if not group.sent:
             self._tell_started(group)
-        self._recorder.release(group.fences, detail)
+        tail = self._logs.tail(group.log_path)
+        self._recorder.release(group.fences, verdict.outcome, verdict.detail, tail)
+
+    def _blame_nobody(self, group: Group, cause: Cause, detail: str) -> None:
+        """Count the trainer's end as our doing."""
+        group.ladder = StopLadder(cause, detail, self._clock())
+        group.ladder.due(self._clock())
 
     def _abandon(self, group: Group, detail: str, seconds: float) -> None:
         term_at = self._clock() + seconds
@@ -316,29 +365,14 @@ class TrainerHost:
         if not group.runs:
             self.group = None
 
-    def _watch(self) -> None:
+    def _listen(self) -> None:
         """Watch the trainer's pipe, but not while the outbox is full: then the pipe holds it up."""
         process = self._process
         wanted = process.up if process is not None and not self._outbox.is_full else None
-        if wanted == self._watched:
+        if wanted == self._listening:
             return
-        if self._watched is not None:
-            self._selector.unregister(self._watched)
+        if self._listening is not None:
+            self._selector.unregister(self._listening)
         if wanted is not None:
             self._selector.register(wanted, selectors.EVENT_READ)
-        self._watched = wanted
-
-
-def _what_happened(group: Group, death: Death, fault: str) -> str:
-    """Sentence about a trainer that ended although nobody wanted it to."""
-    if fault:
-        what = f"The trainer {fault}"
-    elif not group.sent:
-        what = f"The trainer {death.reason} before it could start"
-    else:
-        what = f"The trainer {death.reason}"
-    if len(group.runs) > 1:
-        return f"{what} while {len(group.runs)} runs trained together; each is tried alone."
-    if death.signal_name == "SIGKILL" and not fault:
-        what += " (the system does so when memory runs out)"
-    return f"{what}."
+        self._listening = wanted

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 MAX_BYTES = 20 * 1024 * 1024
 TAIL_BYTES = 256 * 1024
 KEPT_FILES = 1000
+SHOWN_BYTES = 16 * 1024
+
+ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+"""Colours, cursor moves and titles of a terminal."""
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class TrainerLogs:
@@ -59,3 +65,26 @@ class TrainerLogs:
                 file.write(head.encode() + tail)
         except OSError:
             return
+
+    def tail(self, path: Path) -> str:
+        """Last ``SHOWN_BYTES`` of a file as plain text; "" when it cannot be read.
+
+        A first line that is cut off is left out, of a line that was written over (a progress bar)
+        only its last state is kept.
+        """
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - SHOWN_BYTES))
+                content = file.read(SHOWN_BYTES)
+        except OSError:
+            return ""
+        if size > SHOWN_BYTES and b"\n" in content:
+            content = content.partition(b"\n")[2]
+        return plain(content.decode("utf-8", errors="replace"))
+
+
+def plain(text: str) -> str:
+    """Take everything out of a text that a terminal would obey."""
+    lines = (ESCAPES.sub("", line.rstrip("\r")).rpartition("\r")[2] for line in text.split("\n"))
+    return CONTROLS.sub("", "\n".join(lines))

@@ -87,6 +87,8 @@ class TrainerProcess:
         self._is_open = True
         self.is_silent = False
         """True once the trainer has closed its pipe: it is dead or about to be."""
+        self.cut_off = ""
+        """Why it was ended at once although nothing is known against it; empty: it was not."""
 
     @property
     def pid(self) -> int:
@@ -135,6 +137,17 @@ class TrainerProcess:
         """Send a signal to the whole process group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
+
+    def ask_where(self) -> None:
+        """Have the trainer write into its log what each of its threads is doing."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGUSR1)
+
+    def cut(self, reason: str) -> None:
+        """End the process group at once; safe in other threads, as long as nobody buries it."""
+        if self._process.poll() is None:
+            self.cut_off = reason
+            self.signal(signal.SIGKILL)
 
     def bury(self) -> Death:
         """Kill the process group, reap the process and close the pipes.

@@ -98,9 +98,7 @@ def test_a_killed_trainer_is_followed_by_one_that_continues(
     assert first.outcome == "crashed"
     assert "SIGKILL" in first.detail
     assert 10 <= first.last_step < 60
-    assert f"(the system does so when memory runs out) at step {first.last_step}; continues" in (
-        watcher.told(run_id)
-    )
+    assert f"SIGKILL from outside at step {first.last_step}; continues" in watcher.told(run_id)
     assert second.resumed_from_step >= 10
     assert f"continues from step {second.resumed_from_step}" in watcher.told(run_id)
     with store.read() as session:
@@ -208,7 +206,7 @@ import sys
 from pathlib import Path
 from core.store.session import Store
 from tests.worker_tools import fake_supervisor, quick_settings
-settings = quick_settings(Path(sys.argv[1]))
+settings = quick_settings(Path(sys.argv[1]), lease_seconds=5.0)
 plan = {"steps": 2000, "pause": 0.01, "checkpoint_every": 5}
 fake_supervisor(Store(settings.sqlalchemy_url), settings, plan).run()
 """
@@ -248,17 +246,18 @@ def test_a_stopped_worker_loses_its_run_to_another_and_notices_when_it_wakes(
         watcher.wait_step(run_id, 7)
         pause(worker, home)
         paused = time.monotonic()
-        with running(supervise(store, home, {**QUICK, "steps": 400, "pause": 0.01})):
+        plan = {**QUICK, "steps": 200, "pause": 0.01}
+        with running(supervise(store, home, plan, lease_seconds=5.0)):
             wait_for(lambda: len(watcher.attempts(run_id)) == 2)
-            assert time.monotonic() - paused > 1.0, "a lease must not be cut short"
+            assert time.monotonic() - paused > 3.0, "a lease must not be cut short"
             watcher.wait_step(run_id, watcher.attempts(run_id)[1].resumed_from_step + 5)
             worker.send_signal(signal.SIGCONT)
             watcher.wait_state([run_id], RunState.SUCCEEDED)
-        first, second = watcher.attempts(run_id)
-        assert (first.outcome, second.outcome) == ("lost", "succeeded")
+        outcomes = [attempt.outcome for attempt in watcher.attempts(run_id)]
+        assert outcomes == ["lost", "succeeded"], watcher.told(run_id)
         with store.read() as session:
             page = scalars.read_curves(session, {run_id: scalars.Cursor()})[run_id]
-        assert page.curves["train/loss"].steps == list(range(1, 401)), "no step twice"
+        assert page.curves["train/loss"].steps == list(range(1, 201)), "no step twice"
         later = queue_runs(store, 1)
         watcher.wait_step(later[0], 1)
     finally:
@@ -288,7 +287,7 @@ def test_training_ends_before_the_lease_when_the_database_is_away(
     store: Store, home: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [run_id] = queue_runs(store, 1)
-    supervisor = supervise(store, home, {**SLOW, "steps": 400})
+    supervisor = supervise(store, home, {**SLOW, "steps": 400}, lease_seconds=5.0)
     real = Store.write
     away = False
 
@@ -306,9 +305,9 @@ def test_training_ends_before_the_lease_when_the_database_is_away(
         assert time.monotonic() - before > 0.5, "a short trouble must not end the training"
         away = False
         watcher.wait_state([run_id], RunState.SUCCEEDED)
-    first, second = watcher.attempts(run_id)
-    assert first.outcome == "drained"
-    assert "could not be reached" in first.detail
+    attempts = watcher.attempts(run_id)
+    assert [attempt.outcome for attempt in attempts] == ["drained", "succeeded"]
+    assert "could not be reached" in attempts[0].detail
     assert watcher.run(run_id).infra_left == 3
 
 
@@ -366,7 +365,7 @@ def test_a_claim_whose_answer_was_lost_is_given_back(
             raise StoreError("The connection broke after the commit.")
         return claimed
 
-    monkeypatch.setattr("worker.supervisor.claim_group", claim_group)
+    monkeypatch.setattr("worker.claimer.claim_group", claim_group)
     with running(supervise(store, home, QUICK)):
         watcher.wait_state([run_id], RunState.SUCCEEDED)
     assert [attempt.outcome for attempt in watcher.attempts(run_id)] == ["lost", "succeeded"]

@@ -22,7 +22,7 @@ from core.local.broker import answers, find_server, prepare_socket_folder, serve
 from core.queue import Bell, make_app, queue_options
 from core.settings import Settings
 from core.states import RunState
-from core.store import predictions, scalars
+from core.store import predictions, runs, scalars, workers
 from core.store.models_data import Artifact
 from tests.worker_tools import (
     ROOT,
@@ -55,15 +55,53 @@ def broker(settings: Settings) -> Iterator[None]:
 def test_a_ring_arrives_and_the_consumer_survives_its_broker(home: Path) -> None:
     settings = quick_settings(home)
     rung: list[str] = []
-    doorbell = Doorbell(settings.celery_broker_url, "execute", rung.append)
+    doorbell = Doorbell(settings.celery_broker_url, "execute", rung.append, ("default", "gpu"))
     bell = Bell(make_app(lambda: queue_options(settings.celery_broker_url)))
     try:
         for name in ("first", "second"):
             with broker(settings):
                 doorbell.keep_alive()
-                wait_for(lambda: bell.ring("execute", name) and name in rung)  # noqa: B023
+                assert not bell.ring("execute", "elsewhere", "cpu") or "elsewhere" not in rung
+                for queue_name in ("default", "gpu"):
+                    said = f"{name} {queue_name}"
+                    wait_for(
+                        lambda: bell.ring("execute", said, queue_name) and said in rung  # noqa: B023
+                    )
     finally:
         doorbell.stop()
+    assert "elsewhere" not in rung
+
+
+def test_the_predictor_takes_runs_from_a_silent_worker_and_rings(home: Path) -> None:
+    settings = quick_settings(home, lease_seconds=1.0)
+    store = open_store(settings)
+    [run_id] = queue_runs(store, 1)
+    with store.write() as session:
+        silent = workers.register(session, name="silent", role="train", host="elsewhere", pid=1)
+        assert runs.claim(session, silent, 1)
+    rung: list[tuple[str, str]] = []
+    loop = PredictionLoop(
+        store, settings, FakeAnswerer, "tester", ring=lambda *ring: rung.append(ring)
+    )
+    thread = threading.Thread(target=loop.run, daemon=True)
+    thread.start()
+    try:
+        Watcher(store).wait_state([run_id], RunState.QUEUED)
+        assert [attempt.outcome for attempt in Watcher(store).attempts(run_id)] == ["lost"]
+        with store.write() as session:
+            idle = workers.register(session, name="idle", role="train", host="elsewhere", pid=2)
+
+        def is_rung() -> bool:
+            with store.write() as session:
+                workers.beat(session, idle)
+            return bool(rung)
+
+        wait_for(is_rung)
+    finally:
+        loop.request_stop()
+        thread.join(20)
+    assert set(rung) == {(run_id, "default")}
+    store.close()
 
 
 def silent_server() -> socket.socket:
@@ -257,3 +295,13 @@ def test_a_database_that_is_not_there_is_said_in_one_line(home: Path) -> None:
     assert worker.returncode == 2
     assert "Traceback" not in worker.stderr
     assert "./studio up" in worker.stderr
+
+
+def test_a_queue_that_is_none_is_refused_at_once(home: Path) -> None:
+    open_store(quick_settings(home)).close()
+    worker = subprocess.run(
+        [sys.executable, "-m", "worker", "--home", str(home), "--queues", "gpu,a b"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert worker.returncode == 2
+    assert "'a b' is no name of a queue" in worker.stderr

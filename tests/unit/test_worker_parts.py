@@ -11,7 +11,8 @@ from core.errors import ConfigError
 from core.store.views import WorkerRow
 from worker.device import find_device, trainer_environment
 from worker.identity import Identity, dead_workers, own_identity
-from worker.trainer_logs import TrainerLogs
+from worker.memory import machine_memory
+from worker.trainer_logs import SHOWN_BYTES, TrainerLogs
 
 
 def test_a_device_that_is_no_device_is_refused_with_the_choices() -> None:
@@ -19,11 +20,14 @@ def test_a_device_that_is_no_device_is_refused_with_the_choices() -> None:
         with pytest.raises(ConfigError, match="give auto, cpu, cuda"):
             find_device(wanted)
     assert find_device("cpu", threads=3).threads == 3
+    assert find_device("cpu").memory_bytes == machine_memory() > 10**8
 
 
 def test_only_the_wanted_gpu_is_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho '0, GPU-aaa, First'\necho '1, GPU-bbb, Second, big'\n")
+    program.write_text(
+        "#!/bin/sh\necho '0, GPU-aaa, [N/A], First'\necho '1, GPU-bbb, 81559, Second, big'\n"
+    )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr("importlib.metadata.version", lambda _: "2.13.0+cu130")
@@ -31,6 +35,8 @@ def test_only_the_wanted_gpu_is_visible(tmp_path: Path, monkeypatch: pytest.Monk
     second = find_device("cuda:1")
     assert (second.name, second.visible) == ("cuda", "GPU-bbb")
     assert "Second, big" in second.label
+    assert second.memory_bytes == 81559 << 20
+    assert find_device("cuda:0").memory_bytes == 0
     assert trainer_environment(second, {})["CUDA_VISIBLE_DEVICES"] == "GPU-bbb"
     with pytest.raises(ConfigError, match="2 NVIDIA GPUs"):
         find_device("cuda:2")
@@ -97,3 +103,17 @@ def test_only_so_many_logs_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "group-3.log", "group-4.log", "group-5.log",
     ]  # fmt: skip
+
+
+def test_the_end_of_a_log_is_shown_as_plain_text(tmp_path: Path) -> None:
+    logs = TrainerLogs(tmp_path)
+    path = logs.new("a")
+    assert logs.tail(path) == logs.tail(tmp_path / "nothing") == ""
+    lines = b"".join(b"line %d\n" % number for number in range(5000))
+    path.write_bytes(
+        lines + b"\x1b[31mred\x1b[0m \xff\xfe\x00\n10%\r20%\r\nlast: \xe2\x80\xaeabc\n"
+    )
+    tail = logs.tail(path)
+    assert len(tail.encode()) <= SHOWN_BYTES + 8
+    assert tail.startswith("line ")
+    assert tail.endswith("\nred \ufffd\ufffd\n20%\nlast: abc\n")
