@@ -82,6 +82,9 @@ def up(
 @app.command()
 def run(
     recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")],
+    queue: Annotated[
+        str, typer.Option(help="Queue that its runs wait in; see studio worker --queues.")
+    ] = "default",
     home: Home = None,
     data: Data = None,
 ) -> None:
@@ -91,7 +94,7 @@ def run(
     (runs that have not ended stay queued).
     """
     set_environment(home, data)
-    become("app.command", recipe)
+    become("app.command", "--queue", queue, recipe)
 
 
 @app.command()
@@ -118,14 +121,37 @@ def predict(
 
 
 @app.command()
+def audit(
+    run: Annotated[str, typer.Argument(help="Finished run, for example S3-12.")],
+    out: Annotated[Path | None, typer.Option(help="New JSON file with all numbers.")] = None,
+    home: Home = None,
+    data: Data = None,
+) -> None:
+    """Show what the choices of a dynamic prompt are worth, with others put in their place on dev.
+
+    Reads what was stored with the run; a run without it is scored now, with its adapter.
+    """
+    set_environment(home, data)
+    wanted = ["--out", str(out)] if out is not None else []
+    become("app.audit", *wanted, "--", run)
+
+
+@app.command()
 def worker(
     role: Annotated[Role, typer.Option(help="Train runs, or answer texts.")] = Role.TRAIN,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
+    queues: Annotated[
+        str, typer.Option(help="Queues to take runs from, with commas between.")
+    ] = "default",
+    name: Annotated[
+        str, typer.Option(help="Name in the list of workers; default: machine, role and process.")
+    ] = "",
     home: Home = None,
 ) -> None:
-    """Run one worker in the foreground, for a machine of its own."""
+    """Run one worker in the foreground: one for each device, on any number of machines."""
     set_environment(home)
-    become("worker", "--role", role.value, "--device", device)
+    named = ["--name", name] if name else []
+    become("worker", "--role", role.value, "--device", device, "--queues", queues, *named)
 
 
 @app.command()
@@ -158,10 +184,57 @@ def alive(
 
 
 @app.command()
-def check(home: Home = None) -> None:
-    """Check the invariants of the database; ends with 1 when one is broken."""
+def check(
+    files: Annotated[
+        bool, typer.Option("--files", help="Also read every registered checkpoint and artifact.")
+    ] = False,
+    remove_leftovers: Annotated[
+        bool,
+        typer.Option("--remove-leftovers", help="With --files: delete folders that nobody knows."),
+    ] = False,
+    home: Home = None,
+) -> None:
+    """Check the invariants of the database; the studio may be at work meanwhile.
+
+    Ends with 1 when one is broken. Folders that no attempt knows are listed by --files; those
+    older than one hour are deleted by --remove-leftovers.
+    """
+    if remove_leftovers and not files:
+        raise typer.BadParameter("only together with --files", param_hint="--remove-leftovers")
     set_environment(home)
-    raise typer.Exit(importlib.import_module("core.local.database").check_store())
+    database = importlib.import_module("core.local.database")
+    raise typer.Exit(database.check_store(files=files, remove_leftovers=remove_leftovers))
+
+
+@app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="New folder to write.")],
+    without_files: Annotated[
+        bool, typer.Option("--without-files", help="The database alone.")
+    ] = False,
+    home: Home = None,
+) -> None:
+    """Copy database, checkpoints, artifacts and added data sets; the studio may be at work.
+
+    Files are hard links where the disk is the same: that guards against deletion, not against
+    the loss of the disk.
+    """
+    set_environment(home)
+    module = importlib.import_module("core.local.backup")
+    raise typer.Exit(module.backup(folder, with_files=not without_files))
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(help="Folder written by studio backup.")],
+    home: Home = None,
+) -> None:
+    """Bring a backup to life in an empty home folder, and in an empty database where one is set.
+
+    Runs that were held go back to the queue and continue from their checkpoints.
+    """
+    set_environment(home)
+    raise typer.Exit(importlib.import_module("core.local.backup").restore(folder))
 
 
 @data_app.command("list")
@@ -271,10 +344,8 @@ def export_table(
 ) -> None:
     """Write the comparison of methods as a file."""
     set_environment(home)
-    become(
-        "app.export", "table", "--metric", metric, "--split", split, "--out", str(out), "--",
-        *studies,
-    )  # fmt: skip
+    wanted = ["--split", split] if split else []
+    become("app.export", "table", "--metric", metric, *wanted, "--out", str(out), "--", *studies)
 
 
 @export_app.command("leaderboard")

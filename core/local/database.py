@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 import sys
+from pathlib import Path
 
+from core.artifacts import artifact_store
+from core.host import host_name
+from core.local.kept import check_files, leftovers, remove
 from core.settings import get_settings
-from core.store.check import check
+from core.store.check import examine
 from core.store.migrate import require_head, upgrade
 from core.store.session import Store
 from core.store.workers import list_workers
@@ -26,21 +29,50 @@ def upgrade_database() -> int:
     return 0
 
 
-def check_store() -> int:
-    """Print every broken invariant of the database; 1 when there is one.
+def check_store(*, files: bool = False, remove_leftovers: bool = False) -> int:
+    """Print how much was examined and every broken invariant; 1 when there is one.
+
+    The database may be at work: one state of it is looked at, and no writer waits.
+
+    Args:
+        files: Also look at checkpoints and artifacts, and for folders that nobody knows.
+        remove_leftovers: Delete those folders.
 
     Raises:
         StoreError: If the database refuses or is of another version.
+        ArtifactError: If the place of the artifacts cannot be asked.
     """
-    url = get_settings().sqlalchemy_url
-    require_head(url)
-    with Store(url).read() as session:
-        found = check(session)
-    for sentence in found:
-        sys.stdout.write(sentence + "\n")
-    if not found:
+    settings = get_settings()
+    require_head(settings.sqlalchemy_url)
+    store = Store(settings.sqlalchemy_url)
+    with store.snapshot() as session:
+        report = examine(session)
+    left: list[Path] = []
+    if files:
+        report.findings += check_files(store, artifact_store(settings), report.counted)
+        left = leftovers(store, settings.artifacts_path)
+    store.close()
+    sys.stdout.write(f"Examined: {report.examined}.\n")
+    for finding in report.findings:
+        sys.stdout.write(f"{finding}\n")
+    if left:
+        _tell_leftovers(left, remove_leftovers)
+    if report.findings:
+        sys.stdout.write(f"Findings: {len(report.findings)}.\n")
+    else:
         sys.stdout.write("All invariants hold.\n")
-    return 1 if found else 0
+    return 1 if report.findings else 0
+
+
+def _tell_leftovers(left: list[Path], remove_leftovers: bool) -> None:
+    for path in left:
+        sys.stdout.write(f"Leftover, known to no attempt: {path}\n")
+    if remove_leftovers:
+        remove(left)
+        gone = sum(not path.exists() for path in left)
+        sys.stdout.write(f"Removed {gone} of {len(left)} leftover folders.\n")
+    else:
+        sys.stdout.write("studio check --files --remove-leftovers deletes them.\n")
 
 
 def is_alive(role: str) -> int:
@@ -51,7 +83,7 @@ def is_alive(role: str) -> int:
     """
     with Store(get_settings().sqlalchemy_url).read() as session:
         rows = list_workers(session, alive_only=True)
-    here = [row for row in rows if row.host == socket.gethostname() and row.role == role]
+    here = [row for row in rows if row.host == host_name() and row.role == role]
     beating = [row for row in here if row.seconds_silent < SILENT_SECONDS]
     if not beating:
         sys.stderr.write(f"No living worker of this machine answers for the role {role}.\n")

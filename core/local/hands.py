@@ -35,6 +35,7 @@ class Hands:
         stop: The person's request to stop.
         tell: Receiver of sentences for the person.
         role: Which worker is needed: ``train`` or ``predict``.
+        queue: Queue that a worker started here serves beside the usual one.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class Hands:
         stop: StopRequest,
         tell: Callable[[str], None],
         role: str = "train",
+        queue: str = "",
     ) -> None:
         self.settings = settings
         self.stop_request = stop
         self.tell = tell
         self.role = role
+        self.queue = queue
         self.url = ""
         self._lock = HomeLock(settings.home_path)
         self._family: Family | None = None
@@ -153,7 +156,7 @@ class Hands:
             self._lock.release()
             raise
         if not self.stop_request:
-            self._start_family(workshop(self.settings, [self.role]))
+            self._start_family(workshop(self.settings, [self.role], self.queue))
 
     def _start_family(self, children: Sequence[Child]) -> None:
         environment = child_environment(self.settings, os.environ)

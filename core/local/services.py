@@ -74,15 +74,24 @@ def home_trouble(home: Path, error: OSError) -> ConfigError:
 ROLES = {"train": "worker", "predict": "predictor"}
 
 
-def workshop(settings: Settings, roles: Sequence[str] = tuple(ROLES)) -> list[Child]:
-    """Broker, and a worker of each role: ``train`` for runs, ``predict`` for texts."""
+def workshop(
+    settings: Settings, roles: Sequence[str] = tuple(ROLES), queue: str = ""
+) -> list[Child]:
+    """Broker, and a worker of each role: ``train`` for runs, ``predict`` for texts.
+
+    Args:
+        settings: Home folder and addresses.
+        roles: Which workers.
+        queue: Queue that the worker for runs serves beside the usual one; empty: none.
+    """
     broker = broker_child(settings)
-    return [*([broker] if broker else []), *(worker_child(role) for role in roles)]
+    return [*([broker] if broker else []), *(worker_child(role, queue) for role in roles)]
 
 
-def worker_child(role: str) -> Child:
+def worker_child(role: str, queue: str = "") -> Child:
     """Describe a worker of one role as a child."""
-    return Child(ROLES[role], python_command("worker", "--role", role))
+    served = ["--queues", f"default,{queue}"] if role == "train" and queue else []
+    return Child(ROLES[role], python_command("worker", "--role", role, *served))
 
 
 def web_child(host: str, port: int) -> Child:

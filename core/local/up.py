@@ -18,6 +18,7 @@ from core.local.services import (
     web_child,
     workshop,
 )
+from core.local.sqlite_health import look_at_sqlite
 from core.local.wait import (
     StopRequest,
     claim_port,
@@ -107,6 +108,7 @@ class House:
         """Migrate, start, wait until the page answers, then tend the children until a signal."""
         environment = child_environment(self.settings, os.environ)
         say("Starting DP Studio …")
+        look_at_sqlite(self.settings.sqlalchemy_url, warn)
         upgrade_in_child(environment, stop)
         log_folder = self.settings.home_path / "logs"
         family = Family([*workshop(self.settings), web], environment, log_folder, warn)

@@ -39,6 +39,8 @@ def test_help_names_every_verb(home: Path) -> None:
         "migrate",
         "alive",
         "check",
+        "backup",
+        "restore",
         "data",
         "export",
     ):
@@ -69,7 +71,9 @@ def test_the_database_is_made_checked_and_found_sound(home: Path) -> None:
     assert early.returncode == 2
     assert "up" in early.stderr
     assert studio("migrate", home=home).returncode == 0
-    assert "All invariants hold" in studio("check", home=home).stdout
+    told = studio("check", "--files", home=home).stdout
+    assert "All invariants hold" in told
+    assert "0 runs" in told
     assert studio("alive", home=home).returncode == 1
 
 
@@ -79,6 +83,7 @@ def test_the_database_is_made_checked_and_found_sound(home: Path) -> None:
         (["data", "check", "nothing-like-this"], "neither a task"),
         (["up", "--data", "/no/such/folder"], "no folder /no/such/folder"),
         (["up", "--port", "70000"], "65535"),
+        (["check", "--remove-leftovers"], "only together with --files"),
     ],
 )
 def test_bad_input_ends_with_two_and_no_traceback(
