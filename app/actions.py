@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from app.queueing import memory_estimate, unserved_note
 from app.stored_config import read_config
 from app.submission import prepare_runs
-from core import queue
+from core import queue as bell
 from core.data.tasks import locate
+from core.disk import require_room
 from core.errors import ConfigError, DataError, RecipeErrors, StudioError
 from core.recipe import Recipe, RunConfig
 from core.recipe_files import load_recipe, parse_recipe
 from core.recipe_parts import Seeds, TaskChoice
 from core.settings import Settings, get_settings
 from core.states import RunState
-from core.store import endings, queries, studies
+from core.store import endings, queries, runs, studies
+from core.store.models import DEFAULT_QUEUE
+from core.store.queue_rows import highest_priority, queue_of_run, queue_of_study
+from core.store.waiting import queue_names
 from core.tasks import TASKS
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from core.store.session import Store
 
 logger = logging.getLogger(__name__)
@@ -31,6 +38,10 @@ DEMO_KEY = "demo-study"
 DEMO_PRIORITY = -10
 MOST_RINGS = 4
 
+Place = Literal["first", "normal", "later"]
+PRIORITY_OF: Mapping[Place, int] = {"first": 10, "normal": 0, "later": -5}
+"""Priority of a study by its place; the demo has a lower one, and waits for all of them."""
+
 
 def submit_recipe(
     store: Store,
@@ -39,6 +50,7 @@ def submit_recipe(
     idempotency_key: str = "",
     priority: int = 0,
     is_demo: bool = False,
+    queue: str = DEFAULT_QUEUE,
     settings: Settings | None = None,
 ) -> studies.CreatedStudy:
     """Check a recipe completely, store its study with queued runs, and wake the workers.
@@ -49,29 +61,40 @@ def submit_recipe(
         idempotency_key: Names the submission; a second one with the same key changes nothing.
         priority: 0 for users, -10 for the demo.
         is_demo: Marks the study that the studio trains by itself.
+        queue: Name of the queue that its runs wait in; no worker need serve it yet.
         settings: Folders and offline rule; by default those of the process.
 
     Raises:
+        ConfigError: If the disk is nearly full, or the queue's name is none.
         RecipeErrors: With every problem at once, each with its field; nothing is queued then.
         StoreError: If the database refuses.
     """
     settings = settings or get_settings()
+    (queue,) = queue_names([queue])
+    require_room(settings.home_path)
     configs = prepare_runs(recipe, settings, store)
-    with store.write() as session:
-        study = studies.create_study(
+    memory_of = memory_estimate(configs, settings)
+
+    def insert(session: Session) -> studies.CreatedStudy:
+        created = studies.create_study(
             session,
             recipe,
             configs,
             idempotency_key=idempotency_key,
             priority=priority,
             is_demo=is_demo,
+            queue=queue,
+            memory_of=memory_of,
         )
-        if study.is_new:
+        if created.is_new:
             _require_datasets(recipe, configs, settings.data_folders)
+        return created
+
+    study = store.transact(insert)
     if study.is_new:
         # Each ring wakes one worker, which takes as many runs as it can.
         for run_id in study.run_ids[:MOST_RINGS]:
-            queue.ring_execute(run_id)
+            bell.ring_execute(run_id, queue)
     return study
 
 
@@ -105,9 +128,10 @@ def cancel_run(store: Store, run_id: str) -> RunState:
     Raises:
         NotFound: If there is no such run.
     """
-    with store.write() as session:
-        state = endings.request_cancel(session, run_id)
-    queue.ring_execute(run_id)
+    state, queue = store.transact(
+        lambda session: (endings.request_cancel(session, run_id), queue_of_run(session, run_id))
+    )
+    bell.ring_execute(run_id, queue)
     return state
 
 
@@ -117,9 +141,13 @@ def cancel_study(store: Store, study_id: str) -> int:
     Raises:
         NotFound: If there is no such study.
     """
-    with store.write() as session:
-        count = endings.cancel_study(session, study_id)
-    queue.ring_execute(study_id)
+    count, queue = store.transact(
+        lambda session: (
+            endings.cancel_study(session, study_id),
+            queue_of_study(session, study_id),
+        )
+    )
+    bell.ring_execute(study_id, queue)
     return count
 
 
@@ -129,9 +157,10 @@ def retry_run(store: Store, run_id: str) -> RunState:
     Raises:
         NotFound: If there is no such run.
     """
-    with store.write() as session:
-        state = endings.retry(session, run_id)
-    queue.ring_execute(run_id)
+    state, queue = store.transact(
+        lambda session: (endings.retry(session, run_id), queue_of_run(session, run_id))
+    )
+    bell.ring_execute(run_id, queue)
     return state
 
 
@@ -149,14 +178,48 @@ def retry_study(store: Store, study_id: str) -> int:
     return len(failed)
 
 
+def to_front(store: Store, run_id: str) -> bool:
+    """Let a queued run be claimed before all others; False: it is not queued any more.
+
+    Raises:
+        NotFound: If there is no such run.
+    """
+    moved, queue = store.transact(
+        lambda session: (runs.to_front(session, run_id), queue_of_run(session, run_id))
+    )
+    bell.ring_execute(run_id, queue)
+    return moved
+
+
+def place_study(store: Store, study_id: str, place: Place) -> int:
+    """Let the waiting runs of a study go ``first``, in their ``normal`` turn, or ``later``.
+
+    Returns:
+        The study's priority now.
+
+    Raises:
+        NotFound: If there is no such study.
+    """
+
+    def move(session: Session) -> tuple[int, str]:
+        wanted = PRIORITY_OF[place]
+        if place == "first":
+            wanted = max(wanted, highest_priority(session, but_study=study_id) + 1)
+        studies.set_priority(session, study_id, wanted)
+        return wanted, queue_of_study(session, study_id)
+
+    priority, queue = store.transact(move)
+    bell.ring_execute(study_id, queue)
+    return priority
+
+
 def open_test(store: Store, study_id: str) -> int:
     """Show the test numbers of a study before it closed; recorded. Return how often by now.
 
     Raises:
         NotFound: If there is no such study.
     """
-    with store.write() as session:
-        return studies.open_test(session, study_id)
+    return store.transact(lambda session: studies.open_test(session, study_id))
 
 
 def clone_recipe(store: Store, run_id: str, settings: Settings | None = None) -> Recipe:
@@ -245,8 +308,11 @@ __all__ = [
     "clone_recipe",
     "clone_study",
     "open_test",
+    "place_study",
     "retry_run",
     "retry_study",
     "seed_demo_study",
     "submit_recipe",
+    "to_front",
+    "unserved_note",
 ]

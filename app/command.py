@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from app.actions import submit_recipe
+from app.actions import submit_recipe, unserved_note
 from app.progress import StudyProgress
 from app.result_table import average_lines, gains_table, results_table, seeds_table
 from app.submission import prepare_runs
@@ -22,8 +22,10 @@ from core.recipe_files import load_recipe
 from core.settings import Settings, get_settings
 from core.states import RunState, is_ended
 from core.store import queries
+from core.store.models import DEFAULT_QUEUE
 from core.store.session import Store
 from core.store.views import RunFilters, StudyView
+from core.store.waiting import queue_names
 
 LOOK_SECONDS = 0.5
 SUCCEEDED, RUN_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -39,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="studio run", description=__doc__)
     parser.add_argument("recipe", help="name of a shipped recipe, or a YAML file")
-    reference = parser.parse_args(arguments).recipe
+    parser.add_argument("--queue", default=DEFAULT_QUEUE, help="queue that the runs wait in")
+    options = parser.parse_args(arguments)
+    reference = options.recipe
     settings = get_settings()
     configure_logging(settings.log_format)
     notes = Console(stderr=True)
@@ -47,9 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recipe = load_recipe(reference)
         # Only a check before anything is started: a study keeps the recipe as it was written.
         prepare_runs(recipe, settings)
+        (queue,) = queue_names([options.queue])
         open_home(settings)
         with stop_on_signals() as stop:
-            return train(recipe, settings, stop, notes)
+            return train(recipe, settings, stop, notes, queue)
     except RecipeErrors as error:
         write(notes, f"{reference} has {plural(len(error.problems), 'problem')}:")
         for problem in error.problems:
@@ -70,18 +75,27 @@ def plural(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def train(recipe: Recipe, settings: Settings, stop: StopRequest, notes: Console) -> int:
+def train(
+    recipe: Recipe,
+    settings: Settings,
+    stop: StopRequest,
+    notes: Console,
+    queue: str = DEFAULT_QUEUE,
+) -> int:
     """Submit the recipe, show its progress until it ends, and print the tables."""
-    hands = Hands(settings, stop, lambda text: write(notes, text))
+    hands = Hands(settings, stop, lambda text: write(notes, text), queue=queue)
     try:
         hands.take()
         if stop:
             write(notes, "Interrupted before anything was queued.")
             return INTERRUPTED
         store = Store(settings.sqlalchemy_url)
-        study = submit_recipe(store, recipe, settings=settings)
+        study = submit_recipe(store, recipe, queue=queue, settings=settings)
         where = f"; watch it at {hands.url}" if hands.url else ""
         write(notes, f"S{study.number} '{recipe.name}': {plural(len(study.run_ids), 'run')}{where}")
+        # A worker of our own serves it, but may not have said so yet.
+        if not hands.are_ours and (note := unserved_note(store, queue)):
+            write(notes, note)
         view = watch(store, study.id, hands, stop, notes)
         if stop and not is_over(view):
             hands.release()

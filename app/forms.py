@@ -116,19 +116,20 @@ def fields_of(
 
 
 def method_choices() -> tuple[tuple[str, str], ...]:
-    """Label and value of each method of the form; a kind with aliases is offered by these."""
+    """Label and value of each method of the form: kinds first, then the paper's names and controls."""
     found: list[tuple[str, str]] = []
     for kind, config in METHODS.items():
-        if not config.ALIASES:
+        # A kind whose plain form is one of its aliases is offered by these alone.
+        if not config.ALIASES or config(kind=kind).label == kind:
             found.append((f"{config.TITLE} · {kind}", kind))
         for alias, axes in config.ALIASES.items():
-            found.append((f"{_axes(axes)} · {alias}", alias))
+            found.append((f"{_axes(axes) or config.TITLE} · {alias}", alias))
     plain = [item for item in found if item[1] in METHODS]
     return (*plain, *(item for item in found if item[1] not in METHODS))
 
 
 def _axes(axes: Mapping[str, object]) -> str:
-    words = {"task": "per task", "instance": "per input"}
+    words = {"task": "per task", "instance": "per input", "random": "at random"}
     names = {"position": "Position", "representation": "vectors"}
     parts = [
         f"{names.get(name, name)} {words[str(value)]}"

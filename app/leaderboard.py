@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.stored_config import read_config
+from core.artifacts import artifact_store
 from core.data.leaderboard import (
     LEADERBOARD,
     NO_LEADERBOARD,
@@ -162,7 +163,7 @@ def _speaker(session: Session, settings: Settings, part: RunPart) -> Speaker:
     if path is None:
         raise DataError(f"{part.run.slug} left no predictions.", hint="Train it again.")
     choice = next(task for task in config.trained_tasks if task.name == part.task)
-    return Speaker(part, choice, config, settings.artifacts_path / path)
+    return Speaker(part, choice, config, artifact_store(settings).fetch(path))
 
 
 def _tasks_of(speaker: Speaker, split: str, notes: list[str]) -> list[tuple[str, str]]:

@@ -27,8 +27,10 @@ from app.components.live import static_html
 from app.components.nav import topbar
 from app.components.theme import studio_theme
 from app.data_actions import clean_uploads
+from app.health import health_router
 from app.pages._context import PageContext
 from app.security import LOOPBACK_NAMES, Gate
+from app.sweeping import sweeping
 from core.registry import discover
 
 if TYPE_CHECKING:
@@ -36,8 +38,9 @@ if TYPE_CHECKING:
     from core.store.session import Store
 
 STATIC = Path(__file__).parent / "static"
-PAGE_ORDER = ("", "new", "runs", "compare", "try", "data", "run")
-OUT_OF_NAVBAR = frozenset({"run"})
+PAGE_ORDER = ("", "new", "runs", "compare", "try", "data", "queue", "run")
+# The chip at the end of the bar leads to the queue.
+OUT_OF_NAVBAR = frozenset({"queue", "run"})
 PLOTLY_FILE = files(plotly) / "package_data" / "plotly.min.js"
 YEAR_SECONDS = 365 * 24 * 3600
 
@@ -52,7 +55,13 @@ def build_app(
         store: Database that API and pages read and write.
         hosts: Names under which browsers may reach the server; "*" accepts all.
     """
-    app = FastAPI(title="DP Studio", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="DP Studio",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lambda _: sweeping(store, settings),
+    )
     app.state.store, app.state.settings = store, settings
     clean_uploads(settings)
     app.add_middleware(Gate, hosts=hosts)
@@ -61,6 +70,7 @@ def build_app(
     add_error_handlers(app)
     for router in discover(api, "router").values():
         app.include_router(router, prefix="/api")
+    app.include_router(health_router(store, settings, studio_version()))
     app.include_router(_files())
     context = PageContext(store=store, settings=settings)
     # Gradio makes locks; outside a running loop it would make a loop for each and leave it open.
@@ -71,13 +81,9 @@ def build_app(
 
 
 def _files() -> APIRouter:
-    """Serve our scripts and styles, Plotly from its wheel, and the sign of life."""
+    """Serve our scripts and styles, and Plotly from its wheel."""
     router = APIRouter()
     ours = {path.name: path for path in STATIC.iterdir() if path.is_file()}
-
-    @router.get("/healthz")
-    def healthz() -> dict[str, str]:
-        return {"status": "ok", "version": studio_version()}
 
     @router.get("/api/{path:path}")
     def unknown(path: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from app.draws import draw
 from app.stored_config import read_config
-from core.backbones.facts import facts, require_room, require_segments, weights_folder
+from core.backbones.facts import facts, require_room, weights_folder
 from core.backbones.spec import BACKBONES, BackboneChoice
 from core.data.examples import TaskData
 from core.data.splits import NUM_FOLDS
@@ -161,13 +161,13 @@ def _check_backbones(recipe: Recipe, offline: bool, problems: list[ConfigError])
         except ConfigError as error:
             problems.append(error)
             continue
-        problems += _check_segments(recipe.methods, known)
+        problems += _check_fit(recipe.methods, known)
 
 
-def _check_segments(methods: Sequence[MethodConfig], known: BackboneFacts) -> Iterator[ConfigError]:
+def _check_fit(methods: Sequence[MethodConfig], known: BackboneFacts) -> Iterator[ConfigError]:
     for number, method in enumerate(methods):
         try:
-            require_segments(known, method)
+            method.require_fit(known)
         except ConfigError as error:
             field = f"methods.{number}.{error.field}"
             yield ConfigError(error.message, field=field, hint=error.hint)

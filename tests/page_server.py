@@ -27,7 +27,9 @@ def page_server(home: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     address = f"http://127.0.0.1:{port}"
-    environment = os.environ | {"STUDIO_HOME": str(home), "STUDIO_DEMO": "false"}
+    # The workers in the database are no processes; they must not be held for lost meanwhile.
+    quiet = {"STUDIO_DEMO": "false", "STUDIO_LEASE_SECONDS": "3600"}
+    environment = os.environ | {"STUDIO_HOME": str(home)} | quiet
     with (home / "server.log").open("w", encoding="utf-8") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "app", "--port", str(port)],

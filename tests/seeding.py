@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,8 @@ def seed(home: Path) -> Seeded:
     """Fill a fresh home folder."""
     store = new_store(home)
     with store.write() as session:
-        worker = workers.register(session, name="seeded", role="train", host="here", pid=1)
+        here = socket.gethostname()
+        worker = workers.register(session, name="seeded", role="train", host=here, pid=1)
     finished = _submit(store, _finished_recipe())
     by_key = _train_all(store, worker, home)
     live = _submit(store, _live_recipe())

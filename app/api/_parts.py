@@ -27,6 +27,7 @@ def _settings(request: Request) -> Settings:
 
 StoreOf = Annotated[Store, Depends(_store)]
 SettingsOf = Annotated[Settings, Depends(_settings)]
+PLAIN = frozenset((str, int, bool, type(None)))
 
 
 @lru_cache(maxsize=64)
@@ -44,6 +45,8 @@ def _names(kind: type) -> tuple[str, ...]:
 
 def as_json(value: Any) -> Any:
     """Turn rows of ``core.store.views`` into JSON values, their properties included."""
+    if type(value) in PLAIN:
+        return value
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime):

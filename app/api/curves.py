@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse
 
 from app.api._figure import figure_response
-from app.api._parts import StoreOf, as_json
+from app.api._parts import SettingsOf, StoreOf, as_json
+from app.attempt_logs import attempt_text
+from app.audit_words import MEANING, bars, described
+from app.outcome_words import attempt_title, ended_by
 from app.run_words import about
 from app.stored_config import read_config
 from core.errors import ConfigError, NotFound
 from core.metrics import TITLES
 from core.metrics.flags import FLAGS
-from core.plots import choice_histogram
+from core.plots import audit_bars, choice_histogram
 from core.store import queries, scalars
+from core.store.attempts import AttemptLine, attempt_log, attempts
+from core.store.query_rows import find_run_id
 from core.store.views import RunView
 from core.tuning import selecting_metric
 
@@ -30,12 +36,19 @@ def run(store: StoreOf, run_id: str) -> dict[str, Any]:
     """Everything of one run's page but its curves, by id or short name."""
     with store.read() as session:
         view = queries.run_view(session, run_id)
-    return run_body(view)
+        tried = attempts(session, view.row.id)
+    return run_body(view, tried)
 
 
-def run_body(view: RunView) -> dict[str, Any]:
-    """Describe a run for the browser: its row, its config, and words for both."""
+def run_body(view: RunView, tried: Sequence[AttemptLine]) -> dict[str, Any]:
+    """Describe a run for the browser: its row, its config, its attempts, and words for them."""
     body: dict[str, Any] = as_json(view)
+    body["attempts"] = [
+        {**as_json(one), "title": attempt_title(one.outcome, one.kind)} for one in tried
+    ]
+    body["audit"] = as_json(described(view.result.get("audit") or ()))
+    body["audit_meaning"] = MEANING
+    body["ended"] = as_json(ended_by(view.row.exit_kind)) if view.row.exit_kind else None
     try:
         config = read_config(view.config, view.row.slug)
     except ConfigError as error:
@@ -88,6 +101,21 @@ def histogram(
     return figure_response(choice_histogram.draw(info), last=last)
 
 
+@router.get("/runs/{run_id}/audit/{place}")
+def audit(store: StoreOf, run_id: str, place: int) -> Response:
+    """Figure of one axis of a run's audit, counted from 0; null where there is none."""
+    with store.read() as session:
+        view = queries.run_view(session, run_id)
+    found = described(view.result.get("audit") or ())
+    if not 0 <= place < len(found):
+        return figure_response(None)
+    one = found[place]
+    info = audit_bars.prepare(
+        bars(one), x_title=TITLES.get(one.metric, one.metric), method=view.row.method_label
+    )
+    return figure_response(audit_bars.draw(info))
+
+
 def _choice_names(view: RunView, axis: str) -> tuple[str, ...]:
     """Name what a run's method chooses among; a config of another version names nothing."""
     try:
@@ -97,8 +125,20 @@ def _choice_names(view: RunView, axis: str) -> tuple[str, ...]:
 
 
 @router.get("/runs/{run_id}/log")
-def log(store: StoreOf, run_id: str) -> PlainTextResponse:
-    """Last lines of the newest attempt's log."""
+def log(store: StoreOf, settings: SettingsOf, run_id: str) -> PlainTextResponse:
+    """Last lines of the newest attempt's log; empty before the first attempt."""
     with store.read() as session:
-        path = queries.run_view(session, run_id).log_path
-    return PlainTextResponse(queries.log_tail(path) if path else "")
+        found = find_run_id(session, run_id)
+        tried = attempts(session, found)
+        kept = attempt_log(session, found, tried[-1].attempt) if tried else None
+    return PlainTextResponse(attempt_text(kept, settings) if kept else "")
+
+
+@router.get("/runs/{run_id}/attempts/{attempt}/log")
+def log_of_attempt(
+    store: StoreOf, settings: SettingsOf, run_id: str, attempt: int
+) -> PlainTextResponse:
+    """Last lines of an attempt's log; empty when they were not kept."""
+    with store.read() as session:
+        kept = attempt_log(session, find_run_id(session, run_id), attempt)
+    return PlainTextResponse(attempt_text(kept, settings))

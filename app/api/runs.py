@@ -56,17 +56,13 @@ def list_runs(
     wanted = filters(study, task, method, state, q, role)
     with store.read() as session:
         page = queries.config_groups(session, wanted, limit, offset)
-        known = {row.id: row for row in queries.studies(session, limit=200)}
-        shown = {group.study_id for group in page.groups}
-        rows = [
-            known[key] if key in known else queries.study_overview(session, key).row
-            for key in shown
-        ]
+        names = queries.study_names(session, limit=200)
+        rows = queries.studies_of(session, {group.study_id for group in page.groups})
+    names.update({row.id: (row.slug, row.name) for row in rows})
     content: dict[str, Any] = as_json(page)
     content["studies"] = {row.id: as_json(row) for row in rows}
     content["all_studies"] = [
-        {"id": row.id, "slug": row.slug, "name": row.name}
-        for row in {row.id: row for row in (*known.values(), *rows)}.values()
+        {"id": key, "slug": slug, "name": name} for key, (slug, name) in names.items()
     ]
     content["titles"] = TITLES
     return content
@@ -82,6 +78,12 @@ def cancel(run_id: str, store: StoreOf) -> dict[str, str]:
 def retry(run_id: str, store: StoreOf) -> dict[str, str]:
     """Queue a failed or cancelled run again."""
     return {"id": run_id, "state": actions.retry_run(store, run_id).value}
+
+
+@router.post("/{run_id}/to-front")
+def to_front(run_id: str, store: StoreOf) -> dict[str, Any]:
+    """Let a queued run be claimed before all others; nothing happens when it is not queued."""
+    return {"id": run_id, "moved": actions.to_front(store, run_id)}
 
 
 @router.get("/{run_id}/recipe")

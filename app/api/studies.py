@@ -12,6 +12,7 @@ from app.api._parts import SettingsOf, StoreOf, as_json
 from core.recipe import Recipe
 from core.recipe_files import parse_recipe, parse_recipe_text
 from core.store import queries
+from core.store.models import DEFAULT_QUEUE
 
 router = APIRouter(tags=["studies"])
 
@@ -25,6 +26,9 @@ class Submission(BaseModel):
     idempotency_key: str = Field(
         default="", max_length=128, description="The same key again makes no second study."
     )
+    queue: str = Field(
+        default=DEFAULT_QUEUE, max_length=80, description="Queue that its runs wait in."
+    )
 
     def parsed(self) -> Recipe:
         """Check the recipe; raises RecipeErrors with every problem."""
@@ -37,9 +41,14 @@ class Submission(BaseModel):
 def submit(body: Submission, store: StoreOf, settings: SettingsOf) -> dict[str, Any]:
     """Queue a study; 422 with every problem and its field, and then nothing is queued."""
     study = actions.submit_recipe(
-        store, body.parsed(), idempotency_key=body.idempotency_key, settings=settings
+        store,
+        body.parsed(),
+        idempotency_key=body.idempotency_key,
+        queue=body.queue,
+        settings=settings,
     )
     content: dict[str, Any] = as_json(study)
+    content["note"] = actions.unserved_note(store, body.queue)
     return content
 
 
@@ -72,6 +81,20 @@ def cancel(study_id: str, store: StoreOf) -> dict[str, Any]:
 def retry(study_id: str, store: StoreOf) -> dict[str, Any]:
     """Queue all failed runs again."""
     return {"id": study_id, "queued": actions.retry_study(store, study_id)}
+
+
+class Placing(BaseModel):
+    """Where the waiting runs of a study shall stand."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    place: actions.Place
+
+
+@router.post("/studies/{study_id}/place")
+def place(study_id: str, store: StoreOf, body: Placing) -> dict[str, Any]:
+    """Let the waiting runs of a study go first, in their turn, or later."""
+    return {"id": study_id, "priority": actions.place_study(store, study_id, body.place)}
 
 
 @router.post("/studies/{study_id}/open-test")

@@ -22,7 +22,7 @@ SUN_AND_MOON = Markup(
 
 
 def topbar(entries: Sequence[tuple[str, str]], current: str) -> Markup:
-    """Draw brand, links, the queue's state and the switch between light and dark.
+    """Draw brand, links, the queue's state, the switch between light and dark, room for a note.
 
     Args:
         entries: Title and route of each page in the bar; "" is Home.
@@ -42,7 +42,7 @@ def topbar(entries: Sequence[tuple[str, str]], current: str) -> Markup:
         '<ul>{links}</ul><div class="topbar-end">{queue}'
         '<button type="button" class="icon-button" data-studio-theme '
         'aria-label="Switch between light and dark" title="Light or dark">{icon}</button>'
-        "</div></nav>",
+        '</div></nav><div id="studio-disk" class="studio-disk" aria-live="polite"></div>',
         logo=LOGO,
         links=links,
         queue=live_markup("queue-chip"),

@@ -20,11 +20,13 @@ from app.form_values import form_path, recipe_from_values
 from app.forms import Values, default_values
 from app.pages._context import PageContext
 from app.preview import preview
+from app.queueing import queue_choices
 from app.submission import recipe_problems
 from app.task_options import TaskOptions, task_options
 from core.errors import ConfigError, RecipeErrors, StudioError
 from core.recipe import Recipe
 from core.recipe_files import load_recipe, parse_recipe_text, shipped_recipes
+from core.store.models import DEFAULT_QUEUE
 
 FORM_TAB, YAML_TAB = "form", "yaml"
 DRAFT_RESTORED = Markup(
@@ -87,28 +89,37 @@ class NewForm:
         placed = [(form_path(problem.field, values), problem) for problem in problems]
         return [(elem_id(path) if path in self._paths else "", problem) for path, problem in placed]
 
-    def submit(self, key: str, *entered: Any) -> tuple[str, Any]:
+    def submit(self, key: str, queue: str, *entered: Any) -> tuple[str, Any]:
         """Queue what the form says; answer the address to go to, or the card with problems."""
         values = self._values(entered)
-        address, told = self._submit(key, lambda: recipe_from_values(values), values)
+        address, told = self._submit(key, queue, lambda: recipe_from_values(values), values)
         return address, told or gr.skip()
 
-    def submit_text(self, key: str, text: str) -> tuple[str, str]:
+    def submit_text(self, key: str, queue: str, text: str) -> tuple[str, str]:
         """Queue the recipe in the text as it is written."""
-        return self._submit(key, lambda: parse_recipe_text(text), {})
+        return self._submit(key, queue, lambda: parse_recipe_text(text), {})
+
+    def queues(self) -> list[gr.Dropdown]:
+        """Offer the queues that workers serve now; one alone is no choice."""
+        names = queue_choices(self._context.store)
+        shown = len(names) > 1
+        return [gr.Dropdown(choices=list(names), visible=shown) for _ in range(2)]
 
     def _submit(
-        self, key: str, read: Callable[[], Recipe], values: Mapping[str, Any]
+        self, key: str, queue: str, read: Callable[[], Recipe], values: Mapping[str, Any]
     ) -> tuple[str, str]:
         try:
             recipe = read()
             # The same page may queue several different studies, but none of them twice.
             opened = key or uuid.uuid4().hex
-            name = uuid.uuid5(uuid.NAMESPACE_URL, f"{opened}|{recipe.to_yaml()}").hex
+            wanted = queue.strip() if queue else DEFAULT_QUEUE
+            text = f"{opened}|{wanted}|{recipe.to_yaml()}"
+            name = uuid.uuid5(uuid.NAMESPACE_URL, text).hex
             study = actions.submit_recipe(
                 self._context.store,
                 recipe,
                 idempotency_key=name,
+                queue=wanted,
                 settings=self._context.settings,
             )
         except RecipeErrors as error:
@@ -116,7 +127,8 @@ class NewForm:
         except StudioError as error:
             problem = ConfigError(error.message, hint=error.hint)
             return "", str(problems_card([("", problem)]))
-        return f"/runs?study={study.id}", ""
+        where = "/runs" if wanted in queue_choices(self._context.store) else "/queue"
+        return f"{where}?study={study.id}", ""
 
     def load_text(self, text: str) -> list[Any]:
         """Fill the form from the text and show it, or say why that is not possible."""

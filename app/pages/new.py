@@ -38,6 +38,7 @@ from core.backbones.spec import BACKBONES
 from core.methods import METHODS
 from core.recipe_files import shipped_recipes
 from core.regimes import REGIMES
+from core.store.models import DEFAULT_QUEUE
 
 TITLE = "New experiment"
 ROUTE = "new"
@@ -66,10 +67,11 @@ def build(context: PageContext) -> None:
         with gr.Column(scale=7, min_width=320), gr.Tabs() as tabs:
             with gr.Tab("Form", id=FORM_TAB):
                 controls, crossed = _form(options)
+                form_queue = _queue_choice("form-queue")
             form = NewForm(context, controls)
             first_card, first_label, first_text = form.first_sight()
             with gr.Tab("Recipe as YAML", id=YAML_TAB, elem_id="yaml-tab"):
-                yaml_text, load_button, queue_yaml, yaml_told = _yaml_tab(first_text)
+                yaml_text, load_button, yaml_queue, queue_yaml, yaml_told = _yaml_tab(first_text)
         with gr.Column(scale=4, min_width=300, elem_classes="preview-column"):
             card = static_html(first_card, elem_id="preview-card")
             queue_button = gr.Button(first_label, variant="primary", elem_id="queue-button")
@@ -89,9 +91,10 @@ def build(context: PageContext) -> None:
         trigger_mode="always_last",
         **quiet,
     )
-    queued = queue_button.click(form.submit, [key, *inputs], [target, card], **quiet)
+    queued = queue_button.click(form.submit, [key, form_queue, *inputs], [target, card], **quiet)
     queued.success(None, target, None, js=REDIRECT, **quiet)
-    queued = queue_yaml.click(form.submit_text, [key, yaml_text], [target, yaml_told], **quiet)
+    entered = [key, yaml_queue, yaml_text]
+    queued = queue_yaml.click(form.submit_text, entered, [target, yaml_told], **quiet)
     queued.success(None, target, None, js=REDIRECT, **quiet)
     load_button.click(form.load_text, yaml_text, [tabs, yaml_told, *inputs], **quiet)
     seeds = [controls["seeds.data"], controls["seeds.init"]]
@@ -100,6 +103,7 @@ def build(context: PageContext) -> None:
     reset_button.click(form.reset, None, [*sight, *inputs], **quiet)
     opened = [key, tabs, yaml_text, yaml_told, *sight, *inputs]
     page_load(form.opened, [draft, *inputs], opened, **quiet)
+    page_load(form.queues, None, [form_queue, yaml_queue], **quiet)
 
 
 def _form(options: TaskOptions) -> tuple[dict[str, Component], gr.Button]:
@@ -116,6 +120,19 @@ def _form(options: TaskOptions) -> tuple[dict[str, Component], gr.Button]:
     with gr.Group(elem_classes="step-body"):
         _budget_step(controls, defaults)
     return controls, crossed
+
+
+def _queue_choice(name: str) -> gr.Dropdown:
+    """Add the choice of a queue; it is hidden where workers serve the usual one alone."""
+    return gr.Dropdown(
+        [DEFAULT_QUEUE],
+        value=DEFAULT_QUEUE,
+        label="Queue",
+        info="Workers take runs from their own queues only.",
+        allow_custom_value=True,
+        visible=False,
+        elem_id=name,
+    )
 
 
 def _step(number: int, title: str, text: str) -> None:
@@ -255,7 +272,9 @@ def _budget_step(controls: dict[str, Component], defaults: Values) -> None:
     _add(controls, (name, question))
 
 
-def _yaml_tab(first_text: str) -> tuple[gr.Textbox, gr.Button, gr.Button, gr.HTML]:
+def _yaml_tab(
+    first_text: str,
+) -> tuple[gr.Textbox, gr.Button, gr.Dropdown, gr.Button, gr.HTML]:
     static_html(
         Markup(
             '<p class="muted">The same recipe that the form makes. Paste one of your own, or copy '
@@ -276,7 +295,8 @@ def _yaml_tab(first_text: str) -> tuple[gr.Textbox, gr.Button, gr.Button, gr.HTM
         elem_classes="mono-input",
     )
     told = static_html(Markup())
+    chosen = _queue_choice("yaml-queue")
     with gr.Row():
         load = gr.Button("Load into the form")
         queue = gr.Button("Queue as written", variant="primary")
-    return text, load, queue, told
+    return text, load, chosen, queue, told

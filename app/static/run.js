@@ -4,7 +4,9 @@ import {
   register, setQuery, stateChip, toast,
 } from "./studio.js";
 import { draw, layout, merge, smooth } from "./charts.js";
+import { againButton, attemptsCard, endNote, readLogs, stalledNote } from "./run_attempts.js";
 import { continuesText, isResumed, scoringText, taskText } from "./views_home.js";
+import { auditCards, drawAudits } from "./run_audit.js";
 import { extraCard, metricTitle, taskColors, tasksCard } from "./run_tasks.js";
 
 const ACTIVE = ["starting", "running", "stopping"];
@@ -28,13 +30,14 @@ const devNames = (curves, view) =>
 
 /* ---- pieces ---- */
 
-function actions({ row }) {
+function actions(view) {
+  const { row } = view;
   const button = (name, text, extra = "") =>
     html`<button type="button" class="btn ${extra}" data-action="${name}">${text}</button>`;
   const stoppable = row.state === "queued" || ["starting", "running"].includes(row.state);
   return html`
     ${stoppable && button("cancel", "Cancel")}
-    ${["failed", "cancelled"].includes(row.state) && button("retry", "Retry", "btn-primary")}
+    ${againButton(view)}
     <a class="btn" href="/new?clone=${row.id}">Clone</a>
     <a class="btn" href="/compare?study=S${row.study_number}">Compare</a>
     ${row.state === "succeeded" && html`<a class="btn btn-primary" href="/try?task=${encodeURIComponent(row.task.split("+")[0])}&runs=${row.id}">Try it</a>`}`;
@@ -52,7 +55,8 @@ function head(view) {
     </div><div class="page-actions">${actions(view)}</div></header>`;
 }
 
-function progress({ row, worker }) {
+function progress(view) {
+  const { row, worker } = view;
   const width = percent(row.share_done, 1);
   const scoring = scoringText(row);
   const left = row.seconds_left === null || scoring ? "" : ` · about ${duration(row.seconds_left)} left`;
@@ -68,7 +72,7 @@ function progress({ row, worker }) {
     <div class="run-progress">${stateChip(row.state)}
       <span class="bar bar-live" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="${Math.round(100 * row.share_done)}" aria-label="Updates done"><i style="width:${width}%"></i></span>
       <span class="num">${row.total_steps ? `${isResumed(row) ? row.checkpoint_step : row.last_step} / ${row.total_steps} updates` : ""}</span></div>
-    <p class="muted small">${words}${row.attempt > 1 && ` · attempt ${row.attempt}`}${left}${group}${worker && ` · on ${worker.name} (${worker.device})`} ${silent}</p>
+    <p class="muted small">${words}${row.attempt > 1 && ` · attempt ${row.attempt}`}${left}${group}${worker && ` · on ${worker.name} (${worker.device})`} ${silent}</p>${stalledNote(view)}
   </section>`;
 }
 
@@ -95,7 +99,7 @@ function resultCard(view) {
     <div class="result-head">${stateChip(row.state)} <strong>${{ succeeded: "Finished", failed: "Ended with an error", cancelled: "Stopped on request" }[row.state]}</strong>
       <span class="muted">${row.state === "cancelled" && row.total_steps > 0 && `after ${count(row.last_step)} of ${count(row.total_steps)} updates, `}after ${duration(result.seconds ?? seconds)}, ${ago(row.ended_at)}</span>
       ${(result.flags || []).map((flag) => html`<span class="chip chip-warn" title="${view.flags[flag] || ""}">${flag}</span>`)}</div>
-    ${bad && html`<div class="notice notice-bad" role="alert"><p><strong>${row.exit_kind || row.state}</strong> ${row.exit_detail}</p></div>`}
+    ${bad && endNote(view)}
     ${!bad && row.exit_detail && html`<p class="muted small">${row.exit_detail.replace(/\bsteps?\b/g, (word) => word.replace("step", "update"))}</p>`}
     ${row.state === "succeeded" && html`<dl class="facts">
       ${view.config.selection === "refit" && fact("Dev", "none", "trained on all of train; the last checkpoint is kept")}
@@ -125,15 +129,10 @@ function configRows(value, path = []) {
 const configTable = (config) => html`<section class="card" data-key="config"><h2>Configuration</h2>
   <dl class="settings">${configRows(config).map(([name, value]) => html`<div><dt>${name}</dt><dd class="mono">${value}</dd></div>`)}</dl></section>`;
 
-function timeline({ events, attempts }) {
+function timeline({ events }) {
   const moves = events.map((event) => html`<li data-key="${event.at}${event.after}"><time datetime="${event.at}" title="${event.at}">${ago(event.at)}</time>
     <span><strong>${event.after}</strong>${event.reason && `: ${event.reason}`}${event.actor && html` <span class="muted">(${event.actor})</span>`}</span></li>`);
-  const rows = attempts.map((one) => html`<tr><td class="num">${one.attempt}</td><td>${one.worker_name}</td>
-    <td class="num">${one.resumed_from_step}</td><td class="num">${one.last_step}</td>
-    <td>${one.outcome || "running"}${one.detail && html`<br><small class="muted">${one.detail}</small>`}</td></tr>`);
-  return html`<section class="card" data-key="timeline"><h2>What happened</h2>
-    ${attempts.length > 1 && html`<div class="table-scroll plain"><table class="table compact"><thead><tr><th class="num">Attempt</th><th>Worker</th><th class="num">From step</th><th class="num">To step</th><th>Outcome</th></tr></thead><tbody>${rows}</tbody></table></div>`}
-    <ol class="timeline">${moves}</ol></section>`;
+  return html`<section class="card" data-key="timeline"><h2>What happened</h2><ol class="timeline">${moves}</ol></section>`;
 }
 
 const chartCard = (name, title, note = "", tools = "") => html`<section class="card" data-key="card-${name}">
@@ -221,8 +220,7 @@ function body(view, curves, ui) {
       ${devNames(curves, view).length ? chartCard("dev", "On dev") : ""}
       ${Object.entries(CHOICES).map(([name, [title, note]]) => view.histograms.includes(name) && chartCard(name, title, note))}
     </div>${evaluations(curves, view)}` : !ENDED.includes(row.state) && html`<section class="card empty" data-key="wait"><p>${waiting}</p></section>`}
-    ${timeline(view)}${configTable(view.config)}
-    <details class="card" data-key="log" data-log><summary>Log of the last attempt</summary><pre class="log" tabindex="0">${ui.log}</pre></details>
+    ${auditCards(view)}${attemptsCard(view, ui.logs)}${timeline(view)}${configTable(view.config)}
   </div>`;
 }
 
@@ -232,7 +230,7 @@ function mountRun(element) {
     patch(element, html`<div class="empty"><p class="empty-title">No run chosen</p><p>Choose one from the list of runs.</p><a class="btn btn-primary" href="/runs">Runs</a></div>`);
     return undefined;
   }
-  const ui = { weight: usualWeight(0), isChosen: query().has("smooth"), log: "" };
+  const ui = { weight: usualWeight(0), isChosen: query().has("smooth"), logs: {}, done: new Set() };
   const seen = unseen();
   let view = null, curves = {}, cursor = "", drawnAt = "";
   if (ui.isChosen) ui.weight = Math.min(0.99, Math.max(0, Number(query().get("smooth")) || 0));
@@ -256,11 +254,6 @@ function mountRun(element) {
     }
   }
 
-  async function readLog() {
-    const answer = await fetch(`/api/runs/${view.row.id}/log`);
-    ui.log = (await answer.text()) || "No log yet.";
-  }
-
   async function refresh() {
     try {
       view = await api(`/api/runs/${encodeURIComponent(wanted)}`);
@@ -274,11 +267,12 @@ function mountRun(element) {
     curves = merge(curves, page);
     cursor = page.cursor;
     if (!ui.isChosen) ui.weight = usualWeight(view.row.total_steps);
-    if (element.querySelector("[data-log]")?.open) await readLog();
+    await readLogs(element, view, ui.logs, ui.done);
     patch(element, body(view, curves, ui));
     document.title = `${view.row.slug} ${view.row.method_label} – DP Studio`;
     await drawCharts();
     await drawChoices();
+    await drawAudits(view, chart);
     return ENDED.includes(view.row.state) ? 20000 : ACTIVE.includes(view.row.state) ? 1500 : 3000;
   }
 
@@ -290,7 +284,7 @@ function mountRun(element) {
     try {
       if (name === "open-test") await api(`/api/studies/${view.study.id}/open-test`, { method: "POST", body: {} });
       else await api(`/api/runs/${view.row.id}/${name}`, { method: "POST", body: {} });
-      toast({ cancel: "Cancelling", retry: "Queued again", "open-test": "The test is open; this was recorded" }[name], "good");
+      toast({ cancel: "Cancelling", retry: view.row.exit_kind === "evaluation" ? "Queued for evaluation" : "Queued again", "open-test": "The test is open; this was recorded" }[name], "good");
     } catch (error) {
       toast(error.message, "bad");
     }

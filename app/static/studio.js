@@ -330,7 +330,7 @@ function mount(element) {
 /* Gradio gives all pages one title; a view that knows a better one sets it itself. */
 const TITLE = "DP Studio";
 function nameTab() {
-  const page = document.querySelector(".topbar [aria-current]");
+  const page = document.querySelector(".topbar ul [aria-current]");
   if (page && page.getAttribute("href") !== "/" && document.title === TITLE) document.title = `${page.textContent} – ${TITLE}`;
 }
 

@@ -1,21 +1,36 @@
 /* Home, and the chip in the bar that tells how many runs go on. */
 
-import { register, api, poll, html, patch, ago, duration, percent } from "./studio.js";
+import { register, api, poll, html, patch, raw, ago, duration, percent } from "./studio.js";
 
 const ACTIVE = ["starting", "running", "stopping"];
 const sum = (states, names) => names.reduce((total, name) => total + (states[name] || 0), 0);
 
+/* Stands under the bar of every page while the disk is nearly full. */
+function diskNote(disk) {
+  const place = document.getElementById("studio-disk");
+  if (!place) return;
+  if (!disk || disk.level === "ok") return patch(place, "");
+  const free = disk.free >= 1e9 ? `${(disk.free / 1e9).toFixed(1)} GB` : `${Math.round(disk.free / 1e6)} MB`;
+  const full = disk.level === "full";
+  patch(place, html`<div class="notice ${full ? "notice-bad" : "notice-warn"}" role="${full ? "alert" : "status"}"><p><strong>The
+    disk of the studio is ${full ? "full" : "nearly full"}: ${free} free, ${percent(disk.share)} %.</strong> ${full
+    ? "Nothing new is queued, and runs may not be able to save. Free some space."
+    : "Below 2 % or 200 MB nothing new is queued. Free some space soon."}</p></div>`);
+}
+
 register("queue-chip", (element) => {
   const timer = poll(async () => {
-    const { states, trainers } = await api("/api/status");
+    const { states, trainers, disk } = await api("/api/status");
+    diskNote(disk);
     const running = sum(states, ACTIVE);
     const waiting = states.queued || 0;
     const text = running || waiting
       ? [running && `${running} running`, waiting && `${waiting} waiting`].filter(Boolean).join(" · ")
       : "Nothing running";
+    const current = location.pathname === "/queue" ? raw(' aria-current="page"') : "";
     const dot = running ? "dot dot-live" : !trainers && waiting ? "dot dot-warn" : "dot";
-    patch(element, html`<a class="queue-chip" href="/runs" title="${trainers} training
-      worker${trainers === 1 ? "" : "s"}"><span class="${dot}"></span>${text}</a>`);
+    patch(element, html`<a class="queue-chip" href="/queue" title="Queue & workers: ${trainers} training
+      worker${trainers === 1 ? "" : "s"}"${current}><span class="${dot}"></span>${text}</a>`);
     return running || waiting ? 3000 : 8000;
   }, 4000);
   return () => timer.stop();
@@ -51,14 +66,26 @@ export function progress(run) {
 
 /* After the last update a run scores its best checkpoint, which no estimate covers. */
 export const scoringText = (run) => run.state !== "running" ? ""
-  : { evaluating: "scoring dev …", testing: "scoring dev and test …" }[run.phase] || "";
+  : { evaluating: "scoring dev …", testing: "scoring dev and test …", auditing: "auditing its choices …" }[run.phase?.split(" ")[0]] || "";
 
 /* A waiting run with a checkpoint, for example after its worker was stopped. */
 export const isResumed = (run) => run.state === "queued" && run.checkpoint_step > 0;
 export const continuesText = (run) => `continues from update ${run.checkpoint_step}`;
 
+/* A trainer that lives but tells nothing; it is ended and tried again when that goes on. The time
+   is what this page has seen of it. */
+const stalledSince = new Map();
+export function stalledText(run) {
+  const key = `${run.id} ${run.last_step} ${run.phase}`;
+  if (!stalledSince.has(key)) stalledSince.set(key, Date.now());
+  const seconds = (Date.now() - stalledSince.get(key)) / 1000;
+  return seconds < 5 ? "no progress" : `no progress for ${duration(seconds)}`;
+}
+export const stalledChip = (run) => run.is_stalled && html`<span class="chip chip-warn nowrap"
+  title="Its trainer lives but tells no progress; when that goes on it is ended and tried again">${stalledText(run)}</span>`;
+
 function activeRow(run) {
-  const left = scoringText(run) ? scoringText(run)
+  const left = run.is_stalled ? stalledChip(run) : scoringText(run) ? scoringText(run)
     : run.seconds_left === null || run.seconds_left === undefined
     ? run.phase || "starting" : `${duration(run.seconds_left)} left`;
   return html`<li data-key="${run.id}"><div class="live-name">${runName(run)}</div>
@@ -75,7 +102,7 @@ function activity(view) {
     ${isResumed(run) ? continuesText(run) : run.queue_position ? `number ${run.queue_position} in the queue` : "waiting"}</span></div></li>`);
   const more = waiting - Math.min(4, view.waiting.length);
   return html`<ul class="live-list">${view.active.map(activeRow)}${next}</ul>
-    ${more > 0 && html`<p class="muted small more-line"><a href="/runs?state=queued">and ${more} more waiting</a></p>`}`;
+    ${more > 0 && html`<p class="muted small more-line"><a href="/queue">and ${more} more waiting</a></p>`}`;
 }
 
 function demoNote({ demo, states }) {
@@ -127,15 +154,15 @@ const results = (rows, titles) => rows.length
   : html`<div class="card empty"><p class="empty-title">No results yet</p>
       <p>They appear here as runs end.</p></div>`;
 
-const failed = (rows) => rows.length > 0 && html`<section class="notice notice-bad" aria-label="Failed runs">
+const failed = (rows, kinds) => rows.length > 0 && html`<section class="notice notice-bad" aria-label="Failed runs">
   <strong>${rows.length} run${rows.length === 1 ? "" : "s"} failed</strong><ul class="tight">
   ${rows.slice(0, 4).map((run) => html`<li><a href="/run?run=${run.id}">${run.slug} ${run.method_label}</a>:
-  ${run.exit_detail || run.exit_kind}</li>`)}</ul></section>`;
+  ${kinds[run.exit_kind] && html`<strong>${kinds[run.exit_kind]}.</strong> `}${run.exit_detail || run.exit_kind}</li>`)}</ul></section>`;
 
 register("home", (element) => {
   const timer = poll(async () => {
     const view = await api("/api/home");
-    patch(element, html`<div class="stack">${demoNote(view)}${failed(view.attention)}
+    patch(element, html`<div class="stack">${demoNote(view)}${failed(view.attention, view.kinds)}
       <div class="grid-2">
         <section class="stack" aria-labelledby="now-title">
           <div class="card"><div class="section-head"><h2 id="now-title">Running and waiting</h2>
@@ -144,7 +171,7 @@ register("home", (element) => {
           ${results(view.finished, view.titles)}</div>
         </section>
         <section class="stack">
-          <div class="card"><div class="section-head"><h2>Workers</h2></div>${workers(view.workers)}</div>
+          <div class="card"><div class="section-head"><h2>Workers</h2><a href="/queue">Queue & workers</a></div>${workers(view.workers)}</div>
           <div class="card"><div class="section-head"><h2>Studies</h2></div>${studies(view.studies)}</div>
         </section>
       </div></div>`);

@@ -4,7 +4,8 @@ import {
   register, api, poll, html, patch, query, setQuery, percent, duration, ago, count, stateChip, toast,
 } from "./studio.js";
 import {
-  continuesText, isResumed, metricNote, progress, scoringText, seedText, swatch, taskText,
+  continuesText, isResumed, metricNote, progress, scoringText, seedText, stalledChip, swatch,
+  taskText,
 } from "./views_home.js";
 
 const OPEN = new Set(["queued", "starting", "running"]);
@@ -45,7 +46,8 @@ function groupProgress(rows) {
   return html`<div class="group-progress"><span class="bar bar-many" role="progressbar" aria-valuemin="0"
     aria-valuemax="100" aria-valuenow="${Math.round(100 * done)}" aria-label="${Math.round(100 * done)} % trained"><i
     class="${ended ? "bar-done" : ""}" style="width:${(100 * done).toFixed(1)}%"></i><i class="bar-failed"
-    style="width:${(100 * failed).toFixed(1)}%"></i></span><span class="muted small nowrap">${text}</span></div>`;
+    style="width:${(100 * failed).toFixed(1)}%"></i></span><span class="muted small nowrap">${text}</span>${rows
+    .filter((row) => row.is_stalled).slice(0, 1).map(stalledChip)}</div>`;
 }
 
 function score(rows, titles) {
@@ -86,7 +88,7 @@ function seedRow(row, group) {
     : row.ended_at ? ago(row.ended_at) : row.phase;
   return html`<tr class="seed-row" data-key="${row.id}"><td><a href="/run?run=${row.id}">${row.slug}</a>
     <span class="muted small">${seedText(row)}${row.role === "trial" && " · trial"}</span></td>
-    <td>${stateChip(row.state)}</td><td>${(LIVE.has(row.state) || isResumed(row)) && progress(row)}
+    <td>${stateChip(row.state)}${stalledChip(row)}</td><td>${(LIVE.has(row.state) || isResumed(row)) && progress(row)}
     ${(!LIVE.has(row.state) || scoringText(row)) && html`<span
     class="muted small cut detail" title="${detail}">${detail}</span>`}</td>
     <td class="num">${percent(row.score)}${flags([row])}</td><td class="num muted">${parameters(row)}</td>

@@ -108,7 +108,7 @@ def test_a_finished_run_shows_result_cuts_and_config(page: Page, site: Site) -> 
     expect(page.get_by_text("method.num_virtual_tokens")).to_be_visible()
     page.get_by_text("Evaluations as a table").click()
     expect(page.get_by_role("columnheader", name="dev/accuracy")).to_be_visible()
-    page.get_by_text("Log of the last attempt").click()
+    page.get_by_text("Log of attempt 1").click()
     expect(page.get_by_text("training from step 0")).to_be_visible()
 
 
