@@ -39,7 +39,15 @@ def check(recipe: Recipe) -> None:
     Raises:
         ValidationError: With every problem at once, each with its field.
     """
-    checks = (_summed_choices, _joint, _derived, _exact_updates, _few_shot, _cross_fitting)
+    checks = (
+        _summed_choices,
+        _lacking_trials,
+        _joint,
+        _derived,
+        _exact_updates,
+        _few_shot,
+        _cross_fitting,
+    )
     problems = [problem for find in (*checks, _too_many) for problem in find(recipe)]
     if problems:
         raise ValidationError.from_exception_data(
@@ -66,6 +74,12 @@ def _summed_choices(recipe: Recipe) -> Iterator[Problem]:
                 "st_gumbel for this task"
             )
             yield ("methods", place, "selection"), text
+
+
+def _lacking_trials(recipe: Recipe) -> Iterator[Problem]:
+    for place, method in enumerate(recipe.methods):
+        if method.lacks_trials and recipe.tuning.protocol != "tuned":
+            yield ("methods", place, "cut"), method.lacks_trials
 
 
 def _joint(recipe: Recipe) -> Iterator[Problem]:

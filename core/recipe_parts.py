@@ -177,6 +177,12 @@ class Training(Part):
         title="Backbone dropout",
         description="Keep dropout on inside the backbone while training.",
     )
+    audit: bool = Field(
+        default=True,
+        title="Audit of choices",
+        description="After training, score dev with other choices in the place of a dynamic "
+        "prompt's own, to see what they are worth; changes no other number.",
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> Training:

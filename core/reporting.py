@@ -15,7 +15,8 @@ class Progress:
     """Where a run stands.
 
     Attributes:
-        phase: ``loading``, ``training``, ``evaluating`` or ``testing``.
+        phase: ``loading``, ``training``, ``evaluating``, ``testing`` or ``auditing``, behind
+            which the rows that went through the backbone so far may stand.
         step: Updates done.
         total_steps: Updates planned.
         seconds_per_step: Smoothed wall time of one update, 0 when unknown.

@@ -107,7 +107,7 @@ def settings(method: MethodConfig, count: int, *, salt: str = "") -> list[Method
         count: Settings wanted, a count.
         salt: Makes the last tie-break differ between cells.
     """
-    space = method.SEARCH
+    space = method.search
     grid = [
         setting
         for setting in itertools.product(*(search.values for search in space))

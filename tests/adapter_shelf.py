@@ -28,6 +28,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "long": {"kind": "prompt_tuning", "num_virtual_tokens": 9, "cut": 0},
     "deep": {"kind": "p_tuning_v2", "num_virtual_tokens": 5},
     "dynamic": {"kind": "adap_ins_vec_pos", "num_virtual_tokens": 5},
+    "authored": {"kind": "adap_ins_pos", "num_virtual_tokens": 5, "behaviour": "paper_code"},
     "probe": {"kind": "linear_probe"},
     "tuned": {"kind": "fine_tuning"},
 }

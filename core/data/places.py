@@ -66,7 +66,7 @@ def locate(choice: TaskChoice, folders: Sequence[Path] = ()) -> Path:
     Raises:
         DataError: Naming every folder looked in and what to do.
     """
-    if choice.folder:
+    if choice.folder and not _is_elsewhere_by_now(choice):
         return _own_folder(choice, folders)
     if choice.dataset:
         return find_dataset(choice.name, choice.dataset, folders).folder
@@ -83,6 +83,15 @@ def locate(choice: TaskChoice, folders: Sequence[Path] = ()) -> Path:
         hint=f"Give a folder that holds {spec.folder[0]}/train.jsonl with --data or "
         f"STUDIO_DATA_DIR{fetch}.",
     )
+
+
+def _is_elsewhere_by_now(choice: TaskChoice) -> bool:
+    """Tell whether to look by name again: queueing wrote down a folder of another home or machine.
+
+    What is found must have the data version that was written down with the folder.
+    """
+    has_name = bool(choice.dataset) or choice.name in TASKS
+    return has_name and bool(choice.data_version) and not Path(choice.folder).is_dir()
 
 
 def _official_folder(spec: TaskSpec, folders: Sequence[Path]) -> Path | None:
@@ -200,7 +209,8 @@ def _fewglue_files(choice: TaskChoice, spec: TaskSpec, folders: Sequence[Path]) 
             f"FewGLUE has no task '{choice.name}'.",
             hint="Its tasks are SuperGLUE's; elsewhere sample: kind: few_shot, draw: sampled.",
         )
-    own = _own_folder(choice, folders) if choice.folder else None
+    is_here = bool(choice.folder) and not _is_elsewhere_by_now(choice)
+    own = _own_folder(choice, folders) if is_here else None
     official = own or _official_folder(spec, folders)
     roots = (*(_around(own) if own else ()), *folders)
     train, dev32 = (_fewglue_file(choice, spec, roots, stem) for stem in ("train", "dev32"))

@@ -51,5 +51,5 @@ class SoftPromptConfig(MethodConfig, ABC):
     @property
     def fixed_place(self) -> str:
         """How many vectors stand before and after the input when the position is fixed."""
-        after = self.num_virtual_tokens - self.vectors_before
+        after = self.prompt_length - self.vectors_before
         return f"{self.vectors_before} before and {after} after the input"

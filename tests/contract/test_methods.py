@@ -63,8 +63,9 @@ def test_every_choice_has_a_name(kind: str, fields: dict[str, Any]) -> None:
     assert {axis: shares.shape[1] for axis, (_, shares) in found.items()} == {
         axis: len(known) for axis, known in names.items()
     }
-    for index, shares in found.values():
-        assert torch.equal(index, shares.argmax(dim=1))
+    if fields.get("behaviour") != "paper_code" and fields.get("position") != "random":
+        for index, shares in found.values():
+            assert torch.equal(index, shares.argmax(dim=1))
     for axis in set(names) & {"cut", "length"}:
         value = getattr(chosen, axis)
         assert [names[axis][place] for place in found[axis][0]] == [str(n.item()) for n in value]
@@ -124,7 +125,8 @@ def test_invariant_8_the_gradient_reaches_all_that_is_trained_and_nothing_else(
         return
     optimizer = torch.optim.AdamW(method.parameters(), lr=0.1)
     for step in range(3):
-        loss_of(backbone, method, method.adapt(batch, noise(step))).backward()
+        step_noise = noise(step, share_done=step / 3)
+        loss_of(backbone, method, method.adapt(batch, step_noise)).backward()
         optimizer.step()
     assert all(tensor.grad is not None for tensor in method.parameters())
     assert all(tensor.grad is None for tensor in backbone.module.parameters())

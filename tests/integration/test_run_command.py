@@ -49,7 +49,8 @@ def states(home: Path) -> list[RunState]:
 
 
 def test_a_recipe_is_trained_and_then_asked(home: Path) -> None:
-    done = studio(home, "run", str(write_recipe(home)))
+    # The worker that the command starts serves the queue that it is asked for.
+    done = studio(home, "run", "--queue", "night", str(write_recipe(home)))
     assert done.returncode == 0, done.stderr
     assert "Results on test" in done.stdout
     # A title is folded to the width of its table.

@@ -145,7 +145,8 @@ def test_slots_and_lengths_are_figures_with_the_names_of_the_runs_config(tmp_pat
     store.close()
 
 
-def test_the_log_is_plain_text(client: TestClient, seeded: Seeded) -> None:
+def test_the_log_is_plain_text(seeded: Seeded) -> None:
+    client = client_of(seeded.store, Path(seeded.store.shown_url.removeprefix("sqlite:///")).parent)
     answered = client.get(f"/api/runs/{seeded.running}/log")
     assert answered.headers["content-type"].startswith("text/plain")
     assert "attempt 2" in answered.text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from hypothesis import given, settings
@@ -190,3 +190,43 @@ def test_the_gradient_of_cuts_of_some_vectors_is_that_of_the_literal_mixture(
         results.append((arranged.detach(), scores.grad))
     torch.testing.assert_close(results[0][0], results[1][0], atol=TOLERANCE, rtol=0)
     agree(results[0][1], results[1][1])
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases(), st.sampled_from([0, 1]))
+def test_rotated_cuts_and_their_gradient_are_those_of_the_literal_mixture(
+    case: Case, lead: int
+) -> None:
+    facts = replace(tiny_backbone().facts, lead=lead)
+    length, weights = case.num_vectors, weights_of(case)
+    start = torch.randn(
+        len(case.counts), length + 1, generator=torch.Generator().manual_seed(case.seed)
+    )
+    results = []
+    for is_literal in (False, True):
+        scores, prompt = start.clone().requires_grad_(), case.prompt.clone().requires_grad_()
+        behind, share = gumbel_choice(scores, noise(case.seed))
+        inputs = surround(
+            case.tokens, case.batch, prompt, length - behind, facts, share=share.flip(1),
+            is_rotated=True,
+        )  # fmt: skip
+        arranged = inputs.embeddings
+        if is_literal:
+            mixed = []
+            for row, count in enumerate(case.counts):
+                tokens, vectors, last = case.tokens[row], prompt[row], count - 1
+                every = [
+                    torch.cat(
+                        [tokens[:lead], vectors[j:], tokens[lead:last], vectors[:j], tokens[last:]]
+                    )
+                    for j in range(length + 1)
+                ]
+                mixed.append((share[row, :, None, None] * torch.stack(every)).sum(dim=0))
+            arranged = torch.stack(mixed)
+        loss_of(arranged, inputs.mask, weights).backward()
+        assert scores.grad is not None
+        assert prompt.grad is not None
+        results.append((arranged.detach(), scores.grad, prompt.grad))
+    torch.testing.assert_close(results[0][0], results[1][0], atol=TOLERANCE, rtol=0)
+    agree(results[0][1], results[1][1])
+    agree(results[0][2], results[1][2])

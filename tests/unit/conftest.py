@@ -16,7 +16,7 @@ from tests.small_studies import new_store
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     rings: list[str] = []
-    monkeypatch.setattr(queue, "ring_execute", rings.append)
+    monkeypatch.setattr(queue, "ring_execute", lambda run_id, queue="default": rings.append(run_id))
     settings = Settings(home=tmp_path, offline=True)
     store = new_store(settings)
     yield Desk(store, settings, rings)

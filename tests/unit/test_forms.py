@@ -71,7 +71,7 @@ def test_every_method_can_be_chosen_and_set() -> None:
     assert chosen >= set(ALIASES)
     assert {str(ALIASES.get(name, {"kind": name})["kind"]) for name in chosen} == set(METHODS)
     for name in chosen:
-        assert read(methods=[name]).methods[0].label.startswith(name)
+        assert read(methods=[name]).methods[0].label.replace(" ", "_").startswith(name)
     for kind in METHODS:
         assert any("learning_rates" in field.path for field in method_fields(kind))
 

@@ -128,8 +128,9 @@ def test_runs_of_one_shape_share_one_pass_and_adapters_stay_loaded(
     monkeypatch.setattr(Backbone, "forward", counted)
     monkeypatch.setattr("core.inference.predictor.load_adapter", None)
     asked(predictor, refs)
-    # The feature; prefix, split and dynamic in one pass; long; deep; probe; the fine-tuned model.
-    assert sorted(passes) == [1, 1, 1, 1, 1, 3]
+    # Two features, with padding and without; prefix, split, dynamic and authored in one pass;
+    # long; deep; probe; the fine-tuned model.
+    assert sorted(passes) == [1, 1, 1, 1, 1, 1, 4]
 
 
 def test_long_texts_tell_how_many_tokens_were_used(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from core.backbones.facts import read_out_of
 from core.data.examples import Example
 from core.inference.predictor import AdapterRef, Predictor
 from core.training.checkpoint import (
@@ -36,14 +37,16 @@ def scored(shelf: Shelf, ref: AdapterRef, examples: tuple[Example, ...], name: s
     """Scores of examples as an evaluation gives them."""
     part = load_adapter(ref.folder, shelf.backbone).part(name)
     split = WarmBackbone(shelf.backbone).split(examples, 32)
-    feature = split.feature(shelf.backbone) if part.method.needs_feature else None
-    read_out = shelf.config(METHODS["split"]).backbone.read_out
+    feature = None
+    if part.method.needs_feature:
+        feature = split.feature(shelf.backbone, part.method.averages_padding)
+    read_out = read_out_of(shelf.config(METHODS["split"]).backbone, shelf.backbone.facts)
     (scores,) = evaluate(shelf.backbone, [Scoring(part, split, read_out, feature)])
     assert scores is not None
     return scores
 
 
-@pytest.mark.parametrize("method", ["dynamic", "deep"])
+@pytest.mark.parametrize("method", ["dynamic", "authored", "deep"])
 @pytest.mark.parametrize(
     ("name", "template"),
     [

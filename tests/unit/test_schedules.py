@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from core.methods import METHODS
@@ -31,6 +33,29 @@ def test_temperature_moves_from_start_to_end() -> None:
     )
     assert [temperature(method, step, 5) for step in range(5)] == [2.0, 1.75, 1.5, 1.25, 1.0]
     assert temperature(method, 0, 1) == 2.0
+
+
+def test_the_authors_rule_multiplies_the_running_value_down_to_its_floor() -> None:
+    method = METHODS["dynamic_prompt"].model_validate(
+        {"kind": "dynamic_prompt", "temperature": {"rule": "paper_code"}}
+    )
+    running = 1.0
+    for step in range(800):
+        assert temperature(method, step, 20_000) == pytest.approx(running, rel=1e-9)
+        running = max(running * math.exp(-3e-5 * (step + 1) / 10), 0.5)
+    known = {100: 0.985, 500: 0.687, 679: 0.5003, 680: 0.5, 19_999: 0.5}
+    for step, value in known.items():
+        assert temperature(method, step, 20_000) == pytest.approx(value, abs=6e-4)
+    assert temperature(method, 679, 20_000) > 0.5 == temperature(method, 680, 20_000)
+
+
+def test_the_authors_behaviour_brings_their_rule_unless_another_is_given() -> None:
+    config = METHODS["dynamic_prompt"]
+    theirs = config.model_validate({"kind": "dynamic_prompt", "behaviour": "paper_code"})
+    assert temperature(theirs, 500, 1000) == pytest.approx(0.687, abs=1e-3)
+    given = {"kind": "dynamic_prompt", "behaviour": "paper_code", "temperature": {"rule": "linear"}}
+    assert temperature(config.model_validate(given), 999, 1000) == 0.5
+    assert temperature(config.model_validate(given), 0, 1000) == 1.0
 
 
 def test_methods_without_temperature_get_one() -> None:

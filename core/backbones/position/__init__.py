@@ -1,0 +1,1 @@
+"""A tiny backbone that reads the word behind a marker; its weights are made by ``make``."""
