@@ -12,9 +12,8 @@ from core import queue
 from core.errors import StoreError
 from core.settings import Settings
 from core.store.session import Store
-from core.sweep import Sweeper
+from core.sweep import Sweeper, sweep_seconds
 
-LOOKS_A_LEASE = 4
 STOP_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
@@ -30,7 +29,7 @@ class SweepingThread:
 
     def __init__(self, sweeper: Sweeper, settings: Settings) -> None:
         self._sweeper = sweeper
-        self._sweep_seconds = max(0.2, settings.lease_seconds / LOOKS_A_LEASE)
+        self._sweep_seconds = sweep_seconds(settings.lease_seconds)
         self._ring_seconds = 2 * settings.poll_seconds
         self._stopped = threading.Event()
         self._is_failing = False

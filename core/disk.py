@@ -83,5 +83,7 @@ def require_room(folder: Path) -> None:
 
 
 def size(num_bytes: float) -> str:
-    """Write a number of bytes in MB or GB."""
-    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
+    """Write a number of bytes for people, for example ``850 MB``, ``12 GB`` or ``12.5 GB``."""
+    if num_bytes < 1e9:
+        return f"{num_bytes / 1e6:.0f} MB"
+    return f"{num_bytes / 1e9:.1f}".removesuffix(".0") + " GB"

@@ -23,6 +23,17 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_tree(folder: Path) -> None:
+    """Have all files and folders below a folder, and its own names, written to disk.
+
+    Raises:
+        OSError: If the disk refuses.
+    """
+    for path in sorted(folder.rglob("*"), reverse=True):
+        sync(path)
+    sync(folder)
+
+
 def _pass_by(place: str) -> None:
     """Stand where nobody wants to know how far a folder is."""
 
@@ -46,8 +57,7 @@ def whole_folder(target: Path, passing: Callable[[str], None] = _pass_by) -> Ite
         part.mkdir(parents=True)
         yield part
         passing("written")
-        for path in (*sorted(part.iterdir()), part):
-            sync(path)
+        sync_tree(part)
         passing("synced")
         part.rename(target)
         left = target

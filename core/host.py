@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def host_name() -> str:
@@ -13,3 +16,24 @@ def host_name() -> str:
     except OSError:
         return socket.gethostname()
     return f"{socket.gethostname()} {space}"
+
+
+def boot_id() -> str:
+    """Text that changes with every start of the machine; empty when it cannot be told."""
+    try:
+        return BOOT_ID.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def is_this_machine(host: str, boot: str) -> bool:
+    """Tell whether something was written on this machine, if that is known since its last start.
+
+    Args:
+        host: Where, as ``host_name`` says it.
+        boot: ``boot_id`` there; empty: not known.
+    """
+    here = boot_id()
+    if here and boot:
+        return here == boot
+    return host.partition(" ")[0] == socket.gethostname()

@@ -26,6 +26,13 @@ Ring = Callable[[str, str], object]
 """Wakes the workers of a queue for a run: run id and queue name, as ``core.queue.ring_execute``."""
 
 LOOKS_BEFORE_RING = 2
+LOOKS_A_LEASE = 12
+SHORTEST_SECONDS = 0.2
+
+
+def sweep_seconds(lease_seconds: float) -> float:
+    """Time between two looks for silent workers: what a look comes late adds to the lease."""
+    return max(SHORTEST_SECONDS, lease_seconds / LOOKS_A_LEASE)
 
 
 class Sweeper:

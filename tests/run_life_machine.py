@@ -14,13 +14,13 @@ from core.errors import DamagedCheckpoint
 from core.reporting import Checkpoint, Ending, Progress
 from core.states import ENDED, Outcome, RunState, StopKind
 from core.store import runs, scalars, workers
-from core.store.check import check
 from core.store.leases import Observation
 from core.store.models import Attempt, Run, RunEvent
 from core.store.models_data import Checkpoint as CheckpointRow
 from core.store.models_data import ScalarSummary
 from tests.run_life_model import ModelRun
 from tests.run_life_people import OFTEN, PICK, PeopleAndRuns
+from tests.soundness import check
 
 CHECK_EVERY = 5
 ENDINGS = st.sampled_from(
@@ -139,7 +139,7 @@ class RunLife(PeopleAndRuns):
     def _end(self, run: ModelRun, fence: int, lives: bool, ending: Ending, unknown: bool) -> None:
         def work(session: Session) -> RunState | None:
             state = runs.end_attempt(session, run.id, fence, ending)
-            runs.drop_checkpoints(session, run.id)
+            runs.drop_checkpoints(session, run.id, fence)
             return state
 
         told = self.write(work, unknown=unknown)
@@ -188,7 +188,7 @@ class RunLife(PeopleAndRuns):
                 del worker.believes[run_id]
         for run in self.runs.values():
             if run.worker == worker.id and run.id not in fences:
-                run.ended(Outcome.LOST)
+                run.ended(Outcome.DRAINED)
         self.counted("beat")
 
     def sweep(self, pick: int, is_late: bool = False) -> None:

@@ -15,7 +15,7 @@ from core.store.models import Run
 from core.store.session import Store
 from core.store.waiting import ready, suits
 from worker.active import ActiveRun
-from worker.claiming import claim_group
+from worker.claiming import Elsewhere, claim_group
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class Claimer:
         self._memory_bytes = memory_bytes
         self._is_shared = is_shared
         self._told = ""
+        self._elsewhere = Elsewhere()
 
     def claim(self, worker_id: str, limit: int) -> list[ActiveRun] | None:
         """Claim up to ``limit`` runs that can be trained together; None: it may take none now.
@@ -58,7 +59,12 @@ class Claimer:
         if not why:
             try:
                 claimed = claim_group(
-                    self._store, worker_id, limit, self._artifacts, self._is_shared
+                    self._store,
+                    worker_id,
+                    limit,
+                    self._artifacts,
+                    self._is_shared,
+                    self._elsewhere,
                 )
                 if claimed:
                     reach("supervisor.claimed")
@@ -81,7 +87,8 @@ class Claimer:
         Raises:
             StoreError: If the database refuses.
         """
-        wanted = (*ready(), *suits(self._queues, self._memory_bytes), Run.priority > priority)
+        takes = (*suits(self._queues, self._memory_bytes), Run.id.not_in(self._elsewhere.run_ids))
+        wanted = (*ready(), *takes, Run.priority > priority)
         with self._store.read() as session:
             return bool(session.scalar(select(exists().where(*wanted))))
 

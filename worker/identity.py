@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.host import host_name
+from core.host import boot_id, host_name
 from core.store.leases import Observation
 from core.store.views import WorkerRow
 
@@ -40,7 +40,7 @@ class Identity:
 def own_identity() -> Identity:
     """Identify this process."""
     pid = os.getpid()
-    return Identity(host_name(), _text("/proc/sys/kernel/random/boot_id"), pid, start_mark(pid))
+    return Identity(host_name(), boot_id(), pid, start_mark(pid))
 
 
 def start_mark(pid: int) -> str:

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import psutil
 
+from core.disk import size
+
 NEAR_LIMIT = 0.9
 GPU_SECONDS = 10.0
 GPU_PATIENCE_SECONDS = 5.0
+ANSWER_SECONDS = 0.2
 MEBIBYTE = 1 << 20
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
@@ -63,7 +66,7 @@ def process_memory(pid: int) -> tuple[int, int]:
 
 
 class MemoryMeter:
-    """Measures the memory of a trainer and of its device; nothing here blocks.
+    """Measures the memory of a trainer and of its device; never waits for more than a moment.
 
     Args:
         gpu: Identifier of the device's GPU for nvidia-smi; empty: the device is the CPU.
@@ -97,7 +100,7 @@ class MemoryMeter:
 
     def shortage(self) -> str:
         """Say how memory ran out, of a trainer that was killed by nobody known; else empty."""
-        amounts = f"it used {_amount(self._highest)} of {_amount(self._limit)}"
+        amounts = f"it used {size(self._highest)} of {size(self._limit)}"
         if kills_for_memory() > self._kills:
             return f"was killed by the system because memory ran out ({amounts} at the last look)"
         if self._highest >= NEAR_LIMIT * self._limit:
@@ -125,7 +128,8 @@ class _GpuMemory:
             if self._process.poll() is not None:
                 self._take(self._process)
             elif now - self._asked_at > GPU_PATIENCE_SECONDS:
-                self.close()
+                # It is not waited for: a driver that hangs may hold it whatever is sent to it.
+                self._process.kill()
         elif now - self._asked_at >= GPU_SECONDS:
             self._asked_at = now
             self._ask()
@@ -135,7 +139,9 @@ class _GpuMemory:
         """End a question that is not answered."""
         if self._process is not None:
             self._process.kill()
-            self._take(self._process)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(ANSWER_SECONDS)
+                self._take(self._process)
 
     def _ask(self) -> None:
         program = shutil.which("nvidia-smi")
@@ -152,16 +158,17 @@ class _GpuMemory:
             )
 
     def _take(self, process: subprocess.Popen[str]) -> None:
-        answer, _ = process.communicate()
+        """Read the answer of a process that has ended; one whose pipe stays open is left."""
         self._process = None
+        try:
+            answer, _ = process.communicate(timeout=ANSWER_SECONDS)
+        except subprocess.TimeoutExpired:
+            if process.stdout is not None:
+                process.stdout.close()
+            return
         number = answer.strip()
-        if number.isdigit():
+        if process.returncode == 0 and number.isdigit():
             self._used = int(number) * MEBIBYTE
-
-
-def _amount(num_bytes: int) -> str:
-    """Write bytes for people."""
-    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
 
 
 def _memory_groups() -> Iterator[Path]:

@@ -11,11 +11,16 @@ from sqlalchemy.orm import Session
 from core.fault_points import reach
 from core.reporting import Progress
 from core.store import runs, scalars
+from core.store.moves import lock_all
 from core.store.session import Refused, Store
+from core.store.studies import settling_late
 
 log = logging.getLogger(__name__)
 
 MAX_WAITING_POINTS = 200_000
+
+Claim = tuple[str, int]
+"""A run and the fence under which it is held; the same run may be claimed again under another."""
 
 Write = Callable[[Session], bool]
 """Writes for one run; False: the claim was lost and nothing was changed."""
@@ -34,9 +39,15 @@ class _Points:
 @dataclass
 class _Entry:
     run_id: str
+    fence: int
     write: Write
     after: Callable[[], None] | None = None
     about: Sequence[str] = ()
+
+    @property
+    def claim(self) -> Claim:
+        """What the write needs to be held still."""
+        return self.run_id, self.fence
 
 
 class Outbox:
@@ -76,9 +87,9 @@ class Outbox:
     ) -> None:
         """Add numbers of a run; they wait for the next flush."""
         points = self._points.get(run_id)
-        if points is None:
+        if points is None or points.fence != fence:
             points = self._points[run_id] = _Points(run_id, fence)
-            self._entries.append(_Entry(run_id, points))
+            self._entries.append(_Entry(run_id, fence, points))
         for step, values in rows:
             points.rows.append((step, {name: _number(value) for name, value in values.items()}))
             self._num_points += len(values)
@@ -90,6 +101,7 @@ class Outbox:
     def add(
         self,
         run_id: str,
+        fence: int,
         write: Write,
         *,
         urgent: bool = True,
@@ -100,28 +112,31 @@ class Outbox:
 
         Args:
             run_id: Its run; empty for a write about several.
+            fence: Of the claim that the write needs; 0 for a write about several.
             write: Done in the next flush's transaction.
             urgent: Ask for a flush now.
-            after: Side effect once the transaction is committed; not for a lost claim.
+            after: Side effect once the transaction is committed and the write said True.
             about: The several runs.
         """
         for told in (run_id, *about):
             self._settle_progress(told)
             self._points.pop(told, None)
-        self._entries.append(_Entry(run_id, write, after, about))
+        self._entries.append(_Entry(run_id, fence, write, after, about))
         self.is_urgent = self.is_urgent or urgent
 
-    def forget(self, run_id: str) -> None:
-        """Drop all writes of a run whose claim was lost."""
-        self._entries = [entry for entry in self._entries if entry.run_id != run_id]
-        self._points.pop(run_id, None)
-        self._progress.pop(run_id, None)
+    def forget(self, run_id: str, fence: int) -> None:
+        """Drop all writes of a claim that was lost."""
+        self._entries = [entry for entry in self._entries if entry.claim != (run_id, fence)]
+        if run_id in self._points and self._points[run_id].fence == fence:
+            del self._points[run_id]
+        if run_id in self._progress and self._progress[run_id][0] == fence:
+            del self._progress[run_id]
 
-    def flush(self) -> set[str]:
+    def flush(self) -> set[Claim]:
         """Write everything, in one transaction unless a part of it is refused.
 
         Returns:
-            Runs whose claim was lost; nothing of them is kept.
+            Claims that were lost.
 
         Raises:
             StoreError: If the database fails; what is not written is kept for the next try.
@@ -138,8 +153,8 @@ class Outbox:
         self.is_urgent = False
         return lost
 
-    def _write_singly(self) -> set[str]:
-        lost: set[str] = set()
+    def _write_singly(self) -> set[Claim]:
+        lost: set[Claim] = set()
         while self._entries:
             try:
                 lost |= self._write(1)
@@ -148,21 +163,24 @@ class Outbox:
                 log.error("a message about run %s is dropped: %s", entry.run_id, error)
         return lost
 
-    def _write(self, count: int) -> set[str]:
-        """Write the first entries in one transaction; return the runs whose claim was lost."""
-        entries, lost = self._entries[:count], set[str]()
+    def _write(self, count: int) -> set[Claim]:
+        """Write the first entries in one transaction; return the claims that were lost."""
+        entries, done = self._entries[:count], list[bool]()
+
+        def write(session: Session) -> list[bool]:
+            lock_all(session, {told for one in entries for told in (one.run_id, *one.about)})
+            with settling_late(session):
+                return [entry.write(session) for entry in entries]
+
         if entries:
             durable = any(not isinstance(entry.write, _Points) for entry in entries)
-            with self._store.write(durable=durable) as session:
-                for entry in entries:
-                    if entry.run_id not in lost and not entry.write(session):
-                        lost.add(entry.run_id)
+            done = self._store.transact(write, durable=durable)
             reach("supervisor.recorded")
         del self._entries[:count]
-        for entry in entries:
-            if entry.after is not None and entry.run_id not in lost:
+        for entry, is_done in zip(entries, done, strict=True):
+            if entry.after is not None and is_done:
                 entry.after()
-        return lost
+        return {entry.claim for entry, is_done in zip(entries, done, strict=True) if not is_done}
 
     def _settle_progress(self, run_id: str) -> None:
         if run_id in self._progress:
@@ -170,6 +188,7 @@ class Outbox:
             self._entries.append(
                 _Entry(
                     run_id,
+                    fence,
                     lambda session: runs.progress(session, run_id, fence, progress),
                 )
             )

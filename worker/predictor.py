@@ -23,7 +23,7 @@ from core.settings import Settings
 from core.store import predictions, runs, workers
 from core.store.predictions import PendingPrediction
 from core.store.session import Store
-from core.sweep import Ring, Sweeper
+from core.sweep import Ring, Sweeper, sweep_seconds
 from worker.identity import Identity, dead_workers, own_identity
 
 log = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ class PredictionLoop:
                 predictions.end_abandoned(session, ABANDONED, STARTED_AGAIN)
                 predictions.expire_predictions(session)
         if now >= self._sweep_at:
-            self._sweep_at = now + self._settings.lease_seconds / 4
+            self._sweep_at = now + sweep_seconds(self._settings.lease_seconds)
             self._sweeper.sweep(but=self._worker_id)
             self._sweeper.ring_again()
         with self._store.write(durable=False) as session:

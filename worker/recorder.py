@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -32,10 +31,10 @@ class Recorder:
     Args:
         store: The database.
         artifacts: Folder that registered paths are relative to.
-        remover: Removes what is not needed any more from the place for all machines.
+        remover: Removes what is not needed any more.
     """
 
-    def __init__(self, store: Store, artifacts: Path, remover: Remover | None = None) -> None:
+    def __init__(self, store: Store, artifacts: Path, remover: Remover) -> None:
         self.outbox = Outbox(store)
         self._remover = remover
         self.worker_id = ""
@@ -45,7 +44,9 @@ class Recorder:
         """The trainer has the run."""
         path = str(log_path)
         self.outbox.add(
-            run.id, lambda session: runs.started(session, run.id, run.fence, log_path=path)
+            run.id,
+            run.fence,
+            lambda session: runs.started(session, run.id, run.fence, log_path=path),
         )
 
     def progress(self, run: ActiveRun, message: ProgressMessage) -> None:
@@ -64,7 +65,7 @@ class Recorder:
         def write(session: Session) -> bool:
             return scalars.append_histogram(session, run.id, run.fence, name, step, counts)
 
-        self.outbox.add(run.id, write, urgent=False)
+        self.outbox.add(run.id, run.fence, write, urgent=False)
 
     def checkpoint(self, run: ActiveRun, message: CheckpointMessage) -> None:
         """Register a checkpoint; files of older ones go only after the rows say so."""
@@ -80,27 +81,32 @@ class Recorder:
 
         def write(session: Session) -> bool:
             reach("checkpoint.told")
+            # Of an earlier try of which nobody knows whether it was committed.
+            dropped[:] = runs.unneeded(session, run.id, dropped)
             before = runs.registered_folder(session, run.id, run.attempt, checkpoint.step)
             if not runs.register_checkpoint(session, run.id, run.fence, checkpoint, folder=folder):
-                return False
-            dropped[:] = runs.prune_checkpoints(session, run.id, run.fence)
+                return bool(dropped)
+            dropped.extend(runs.prune_checkpoints(session, run.id, run.fence))
             if before is not None and before != folder:
                 dropped.append(before)
             return True
 
-        self.outbox.add(run.id, write, after=lambda: self._remove(dropped))
+        self.outbox.add(run.id, run.fence, write, after=lambda: self._remove(dropped))
 
     def notice(self, run: ActiveRun, message: NoticeMessage) -> None:
         """A sentence about the attempt for people."""
         text = message.text
         self.outbox.add(
-            run.id, lambda session: runs.notice(session, run.id, run.fence, text), urgent=False
+            run.id,
+            run.fence,
+            lambda session: runs.notice(session, run.id, run.fence, text),
+            urgent=False,
         )
 
     def stalled(self, run: ActiveRun, is_stalled: bool) -> None:
         """A run has not moved for long, or moves again."""
         self.outbox.add(
-            run.id, lambda session: runs.stalled(session, run.id, run.fence, is_stalled)
+            run.id, run.fence, lambda session: runs.stalled(session, run.id, run.fence, is_stalled)
         )
 
     def ended(self, run: ActiveRun, message: EndedMessage, log_tail: str) -> None:
@@ -119,13 +125,14 @@ class Recorder:
         dropped: list[str] = []
 
         def write(session: Session) -> bool:
+            dropped[:] = runs.unneeded(session, run.id, dropped)
             state = runs.end_attempt(
                 session, run.id, run.fence, ending, files=files, log_tail=log_tail
             )
-            dropped[:] = runs.drop_checkpoints(session, run.id)
-            return state is not None
+            dropped.extend(runs.drop_checkpoints(session, run.id, run.fence))
+            return state is not None or bool(dropped)
 
-        self.outbox.add(run.id, write, after=lambda: self._remove(dropped))
+        self.outbox.add(run.id, run.fence, write, after=lambda: self._remove(dropped))
 
     def cancelled(self, run: ActiveRun, detail: str, log_tail: str = "") -> None:
         """A run was stopped without the trainer's word."""
@@ -161,18 +168,13 @@ class Recorder:
             return True
 
         if about:
-            self.outbox.add("", write, about=about)
+            self.outbox.add("", 0, write, about=about)
 
     def _relative(self, path: Path) -> str:
         return str(path.relative_to(self._artifacts)) if self._is_ours(path) else str(path)
 
     def _remove(self, folders: Sequence[str]) -> None:
-        for folder in folders:
-            path = self._artifacts / folder
-            if self._is_ours(path):
-                shutil.rmtree(path, ignore_errors=True)
-                if self._remover is not None:
-                    self._remover.remove([folder])
+        self._remover.remove(folder for folder in folders if not Path(folder).is_absolute())
 
     def _is_ours(self, path: Path) -> bool:
         return path != self._artifacts and path.is_relative_to(self._artifacts)

@@ -144,7 +144,7 @@ def _crash(error: StudioError) -> Ending:
 
 
 class Remover:
-    """Removes artifacts from the place for all in a thread; the supervisor must not wait for it.
+    """Removes artifacts, here and from the place for all, in a thread: nobody waits for it.
 
     Args:
         artifacts: Where from.
@@ -156,12 +156,10 @@ class Remover:
         self._thread: threading.Thread | None = None
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove artifacts soon; what the place refuses stays there and is told in the log."""
-        if not self._artifacts.is_shared:
-            return
+        """Remove artifacts soon; what is refused stays there and is told in the log."""
         for name in names:
             self._names.put(name)
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._work, name="remover", daemon=True)
             self._thread.start()
 
@@ -175,5 +173,5 @@ class Remover:
         while (name := self._names.get()) is not None:
             try:
                 self._artifacts.remove(name)
-            except StudioError as error:
+            except (StudioError, OSError) as error:
                 log.warning("an old checkpoint stays where it is: %s", error)

@@ -23,7 +23,7 @@ from core.states import StopKind
 from core.store import runs, workers
 from core.store.models import DEFAULT_QUEUE
 from core.store.session import Store
-from core.sweep import Ring, Sweeper
+from core.sweep import Ring, Sweeper, sweep_seconds
 from worker.active import Cause
 from worker.claimer import Claimer
 from worker.identity import Identity, dead_workers, own_identity
@@ -154,7 +154,7 @@ class Supervisor:
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._beat = Timer(settings.beat_seconds)
         self._look = Timer(settings.poll_seconds)
-        self._sweep = Timer(max(0.2, settings.lease_seconds / 4))
+        self._sweep = Timer(sweep_seconds(settings.lease_seconds))
         self._flush = Timer(FLUSH_SECONDS)
         self._measure = Timer(MEASURE_SECONDS)
         self._told_failing = False
@@ -221,8 +221,8 @@ class Supervisor:
 
     def _write_down(self) -> None:
         """Write what waits; drop work on runs whose claim turns out to be lost."""
-        for run_id in self._outbox.flush():
-            self._host.lose(run_id)
+        for run_id, fence in self._outbox.flush():
+            self._host.lose(run_id, fence)
 
     def _wait(self) -> None:
         timers = [self._beat, self._sweep, self._look]
@@ -244,14 +244,14 @@ class Supervisor:
 
     def _do_beat(self) -> None:
         """Renew the lease; orders for the runs come back with it."""
-        began_at = self._clock()
+        began_at, fences = self._clock(), self._host.fences
         if self._measure.due(began_at):
             self._memory.look(self._host.pid, began_at)
         with self._store.write(durable=False) as session:
             answer = runs.beat(
                 session,
                 self.worker_id,
-                self._host.fences,
+                fences,
                 waiting=self._outbox.waiting,
                 memory_used=self._memory.used,
             )
@@ -263,7 +263,7 @@ class Supervisor:
             if word == StopKind.CANCEL:
                 self._host.cancel(run_id)
             elif word == "lost":
-                self._host.lose(run_id)
+                self._host.lose(run_id, fences[run_id])
 
     def _do_sweep(self) -> None:
         """Take runs from workers that no longer beat; come back when it happened to oneself."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from core.log_tail import read_tail
 from core.logs import log_contexts
 from core.reporting import Ending
 from core.states import Outcome
@@ -175,12 +176,16 @@ class TrainerHost:
             detail = "its trainer was ended to stop another run"
             group.ladder = StopLadder(Cause.CANCEL, detail, term_at)
 
-    def lose(self, run_id: str) -> None:
-        """Stop working on a run whose claim went to somebody else; write nothing more about it."""
-        self._outbox.forget(run_id)
+    def lose(self, run_id: str, fence: int) -> None:
+        """Stop working under a claim that went to somebody else; write nothing more under it.
+
+        A run that was claimed again meanwhile, under another fence, goes on.
+        """
+        self._outbox.forget(run_id, fence)
         group = self.group
-        if group is None or group.runs.pop(run_id, None) is None:
+        if group is None or group.fences.get(run_id) != fence:
             return
+        del group.runs[run_id]
         log.warning("the claim of run %s was lost; its work here is dropped", run_id)
         if not group.sent or self._process is None:
             self._close_when_empty(group)
@@ -265,7 +270,7 @@ class TrainerHost:
             for run in list(group.runs.values()):
                 detail = "The trainer went on without telling how this run ended."
                 ending = Ending(Outcome.FAILED, kind="internal", detail=detail)
-                self._recorder.end(run, ending, self._logs.tail(group.log_path))
+                self._recorder.end(run, ending, read_tail(group.log_path))
 
     def _heed_run(self, group: Group, run: ActiveRun, message: RunMessage) -> None:
         match message:
@@ -284,7 +289,7 @@ class TrainerHost:
                 if message.outcome == Outcome.OUT_OF_MEMORY and group.size > 1:
                     self._limit = max(1, group.size // 2)
                 log.info("%s %s", message.outcome.value, message.detail)
-                self._recorder.ended(run, message, self._logs.tail(group.log_path))
+                self._recorder.ended(run, message, read_tail(group.log_path))
                 group.let_go(run.id)
 
     def _send_group(self, group: Group) -> None:
@@ -332,7 +337,7 @@ class TrainerHost:
 
     def _give_back(self, group: Group, ladder: StopLadder) -> None:
         """End what was to be cancelled; queue the others again, their budgets untouched."""
-        tail = self._logs.tail(group.log_path)
+        tail = read_tail(group.log_path)
         for run in list(group.runs.values()):
             if run.cancel_sent:
                 detail = f"Stopped at step {run.step}; its trainer had to be ended."
@@ -348,7 +353,7 @@ class TrainerHost:
             self._limit = max(1, group.size // 2)
         if not group.sent:
             self._tell_started(group)
-        tail = self._logs.tail(group.log_path)
+        tail = read_tail(group.log_path)
         self._recorder.release(group.fences, verdict.outcome, verdict.detail, tail)
 
     def _blame_nobody(self, group: Group, cause: Cause, detail: str) -> None:

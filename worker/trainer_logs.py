@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
+import time
+from contextlib import suppress
 from pathlib import Path
 
 MAX_BYTES = 20 * 1024 * 1024
-TAIL_BYTES = 256 * 1024
+CUT_BYTES = 256 * 1024
 KEPT_FILES = 1000
-SHOWN_BYTES = 16 * 1024
-
-ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-"""Colours, cursor moves and titles of a terminal."""
-CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+KEPT_SECONDS = 86_400.0
 
 
 class TrainerLogs:
@@ -22,7 +19,7 @@ class TrainerLogs:
     Args:
         folder: Made when it is missing.
         max_bytes: A file above this is cut down to its end.
-        kept_files: The oldest files above this number are removed.
+        kept_files: The oldest files above this number are removed, but none of the last day.
     """
 
     def __init__(
@@ -33,14 +30,28 @@ class TrainerLogs:
         self._kept_files = kept_files
 
     def new(self, group_id: str) -> Path:
-        """Return the path of a group's file, after removing the oldest files over the limit."""
+        """Return the path of a group's file, after removing the oldest files over the limit.
+
+        Raises:
+            OSError: If the file cannot be made; old ones that cannot be removed just stay.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        files = sorted(self.folder.glob("group-*.log"), key=lambda path: path.stat().st_mtime)
-        for path in files[: max(0, len(files) + 1 - self._kept_files)]:
-            path.unlink(missing_ok=True)
+        self._prune()
         path = self.path(group_id)
         path.touch()
         return path
+
+    def _prune(self) -> None:
+        """Remove old files over the limit; other workers may do the same at the same time."""
+        ages: list[tuple[float, Path]] = []
+        for path in self.folder.glob("group-*.log"):
+            with suppress(OSError):
+                ages.append((path.stat().st_mtime, path))
+        before = time.time() - KEPT_SECONDS
+        for changed_at, path in sorted(ages)[: max(0, len(ages) + 1 - self._kept_files)]:
+            if changed_at < before:
+                with suppress(OSError):
+                    path.unlink()
 
     def path(self, group_id: str) -> Path:
         """Path of a group's file."""
@@ -57,7 +68,7 @@ class TrainerLogs:
             if size <= self._max_bytes:
                 return
             with path.open("r+b") as file:
-                file.seek(-min(TAIL_BYTES, self._max_bytes // 2), os.SEEK_END)
+                file.seek(-min(CUT_BYTES, self._max_bytes // 2), os.SEEK_END)
                 tail = file.read()
                 file.truncate(0)
             with path.open("ab") as file:
@@ -65,26 +76,3 @@ class TrainerLogs:
                 file.write(head.encode() + tail)
         except OSError:
             return
-
-    def tail(self, path: Path) -> str:
-        """Last ``SHOWN_BYTES`` of a file as plain text; "" when it cannot be read.
-
-        A first line that is cut off is left out, of a line that was written over (a progress bar)
-        only its last state is kept.
-        """
-        try:
-            with path.open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - SHOWN_BYTES))
-                content = file.read(SHOWN_BYTES)
-        except OSError:
-            return ""
-        if size > SHOWN_BYTES and b"\n" in content:
-            content = content.partition(b"\n")[2]
-        return plain(content.decode("utf-8", errors="replace"))
-
-
-def plain(text: str) -> str:
-    """Take everything out of a text that a terminal would obey."""
-    lines = (ESCAPES.sub("", line.rstrip("\r")).rpartition("\r")[2] for line in text.split("\n"))
-    return CONTROLS.sub("", "\n".join(lines))

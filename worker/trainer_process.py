@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -14,6 +15,10 @@ from worker.protocol import LineBuffer, Message, Ready, RunMessage, decode_up, e
 
 READ_BYTES = 1 << 18
 GRACE_SECONDS = 0.5
+BURY_SECONDS = 5.0
+"""Time for a killed process to end; one that waits for a device or a disk may take longer."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,9 @@ class Death:
 class TrainerProcess:
     """A running trainer in its own process group, reached over two pipes.
 
-    Nothing here blocks: orders wait in a buffer until the pipe takes them, so that a trainer that
-    does not read cannot hold up the supervisor's beat.
+    Nothing here waits for a living trainer: orders stay in a buffer until the pipe takes them, so
+    that one that does not read cannot hold up the supervisor's beat. Only ``bury`` waits, for a
+    few seconds at most.
 
     Args:
         command: Program and arguments; the numbers of the pipes are added.
@@ -153,13 +159,23 @@ class TrainerProcess:
         """Kill the process group, reap the process and close the pipes.
 
         Call ``last_words`` before. A process that has closed its pipe gets a moment to end by
-        itself, so that its own exit code is told and not our signal.
+        itself, so that its own exit code is told and not our signal. One that does not end even
+        when killed is left to the system.
         """
         if self.is_silent:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(GRACE_SECONDS)
         self.signal(signal.SIGKILL)
-        code = self._process.wait()
+        try:
+            code = self._process.wait(BURY_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = -signal.SIGKILL
+            log.error(
+                "the trainer (pid %d) did not end within %.0f s of being killed; it may still hold "
+                "memory of its device",
+                self.pid,
+                BURY_SECONDS,
+            )
         if self._is_open:
             self._is_open = False
             os.close(self._down)

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from core.artifacts import ArtifactStore, artifact_store
-from core.durable import sync, whole_folder
+from core.durable import sync, sync_tree, whole_folder
 from core.errors import ConfigError
 from core.local.backup_folder import (
     ARTIFACTS,
@@ -20,7 +20,6 @@ from core.local.backup_folder import (
     link_datasets,
     link_registered,
     read_contents,
-    sync_tree,
     write_contents,
 )
 from core.local.kept import all_registered
@@ -162,6 +161,7 @@ def _place(part: Path, settings: Settings) -> None:
         sync(home)
         target = sqlite_file(settings.sqlalchemy_url)
         if target is not None:
+            require_empty(settings.sqlalchemy_url)
             target.parent.mkdir(parents=True, exist_ok=True)
             hidden = target.with_name(f".{target.name}.restoring")
             shutil.move(part / DATABASE, hidden)

@@ -14,7 +14,6 @@ from typing import Any
 
 from core.artifacts import ArtifactGone, ArtifactStore
 from core.data.own.shelf import named_folders
-from core.durable import sync
 from core.errors import ConfigError
 from core.local.kept import Kept, all_registered, digest, registered
 from core.store.clock import utcnow
@@ -125,7 +124,7 @@ def link_tree(source: Path, target: Path) -> bool:
 def write_contents(
     folder: Path, schema: str, kind: str, with_files: bool, missing: Sequence[str]
 ) -> Contents:
-    """Digest every file of a folder, make all durable and write the manifest.
+    """Digest every file of a folder and write the manifest.
 
     Raises:
         OSError: If the disk refuses.
@@ -144,7 +143,6 @@ def write_contents(
     )
     plain = {"format": FORMAT, **asdict(contents)}
     (folder / MANIFEST).write_bytes(_canonical({**plain, "sha256": _sha256(_canonical(plain))}))
-    sync_tree(folder)
     return contents
 
 
@@ -184,13 +182,6 @@ def read_contents(folder: Path) -> Contents:
     if DATABASE not in files:
         raise _damage(folder, "it has no database")
     return Contents(**plain, files=files)
-
-
-def sync_tree(folder: Path) -> None:
-    """Have all files and folders below a folder written to disk."""
-    for path in sorted(folder.rglob("*")):
-        sync(path)
-    sync(folder)
 
 
 def _bring(artifacts: ArtifactStore, name: str, target: Path) -> bool:

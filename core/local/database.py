@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.artifacts import artifact_store
 from core.host import host_name
-from core.local.kept import check_files, leftovers, remove
+from core.local.kept import check_files, leftovers, remove, require_same_studio
 from core.settings import get_settings
 from core.store.check import examine
 from core.store.migrate import require_head, upgrade
@@ -40,11 +40,14 @@ def check_store(*, files: bool = False, remove_leftovers: bool = False) -> int:
 
     Raises:
         StoreError: If the database refuses or is of another version.
+        ConfigError: If folders are to be deleted and the database is not theirs.
         ArtifactError: If the place of the artifacts cannot be asked.
     """
     settings = get_settings()
     require_head(settings.sqlalchemy_url)
     store = Store(settings.sqlalchemy_url)
+    if remove_leftovers:
+        require_same_studio(store, settings.artifacts_path)
     with store.snapshot() as session:
         report = examine(session)
     left: list[Path] = []

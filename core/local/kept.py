@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.artifacts import ArtifactGone, ArtifactStore
-from core.errors import DamagedCheckpoint
+from core.errors import ConfigError, DamagedCheckpoint
 from core.states import ENDED
 from core.store.check import Finding
 from core.store.models import Attempt, Run, Study
@@ -232,6 +232,28 @@ def _unknown(
             is_known = folder.relative_to(artifacts).as_posix() in known.checkpoints
             if not is_known and (is_settled or folder.name.endswith(PART)):
                 yield folder
+
+
+def require_same_studio(store: Store, artifacts: Path) -> None:
+    """Refuse to delete by a database that knows fewer than half of the runs of a folder.
+
+    Raises:
+        ConfigError: Saying how many it knows; it is most likely not the folder's database.
+    """
+    runs = sorted(path.name for path in _folders(artifacts / "runs"))
+    num_known = 0
+    for start in range(0, len(runs), RUNS_AT_ONCE):
+        some = runs[start : start + RUNS_AT_ONCE]
+        with store.read() as session:
+            query = select(func.count()).select_from(Run).where(Run.id.in_(some))
+            num_known += session.scalar(query) or 0
+    if 2 * num_known < len(runs):
+        raise ConfigError(
+            f"The database {store.shown_url} knows {num_known:,} of the {len(runs):,} runs that "
+            f"have folders in {artifacts}, so it is most likely not theirs; nothing was deleted.",
+            hint="Set STUDIO_DATABASE_URL to the database of these runs. If it is gone for good, "
+            "delete the folders by hand.",
+        )
 
 
 def remove(paths: list[Path]) -> None:

@@ -21,6 +21,8 @@ from core.store.session import Store
 from core.store.workers import stop
 
 ROWS_AT_ONCE = 500
+BESIDE = ("-wal", "-shm", "-journal")
+"""What SQLite adds to a database file's name for the files that it keeps beside it."""
 FENCE_GAP = 1_000
 """What fences rise by at a restore: more than the claims of one run that may have followed the
 backup, so that no process of the old life holds a fence that is given out again."""
@@ -74,7 +76,7 @@ def copy_in(source: Path, url: str) -> None:
 
 
 def require_empty(url: str) -> None:
-    """Refuse a database that holds rows, and a SQLite file that exists.
+    """Refuse a database that holds rows, and a SQLite file that exists or has a log left.
 
     Raises:
         StoreError: Saying what is there and what to do.
@@ -83,6 +85,13 @@ def require_empty(url: str) -> None:
         # Not opened: that alone would make its folder.
         if file.exists():
             raise _not_empty(str(file), "it exists")
+        beside = [file.with_name(file.name + end) for end in BESIDE]
+        if left := [path.name for path in beside if path.exists()]:
+            raise StoreError(
+                f"{' and '.join(left)} of another database stands beside {file}; SQLite would "
+                "write it into the restored one. Nothing was changed.",
+                hint="Move it away together with its database, or restore elsewhere.",
+            )
         return
     store = Store(url)
     try:

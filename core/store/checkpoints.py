@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from core.reporting import Checkpoint as DurableCheckpoint
 from core.states import RunState
-from core.store.models import Run
 from core.store.models_data import Checkpoint
 from core.store.moves import lock_claimed, update_held
 from core.store.scalars import seal
@@ -118,14 +119,27 @@ def give_up_newest(session: Session, run_id: str) -> int:
     return rows[1].step if len(rows) > 1 else 0
 
 
-def drop_checkpoints(session: Session, run_id: str) -> list[str]:
-    """Mark all checkpoints of a succeeded run as deleted; return their folders.
+def unneeded(session: Session, run_id: str, folders: Collection[str]) -> list[str]:
+    """Those of these folders that no registered or damaged checkpoint of the run has.
+
+    For a write that is repeated because nobody knows whether it was committed: when it was, the
+    rows say so, and only the folders have still to go.
+    """
+    if not folders:
+        return []
+    kept = session.scalars(
+        select(Checkpoint.folder).where(Checkpoint.run_id == run_id, Checkpoint.state != "deleted")
+    ).all()
+    return [folder for folder in folders if folder not in kept]
+
+
+def drop_checkpoints(session: Session, run_id: str, fence: int) -> list[str]:
+    """Mark all checkpoints of a run that succeeded under this claim as deleted; return folders.
 
     Its adapter is an artifact of its own. Damaged ones stay marked as such, but their files need
     not stay either. Remove the folders after the commit.
     """
-    state = session.scalar(select(Run.state).where(Run.id == run_id))
-    if state != RunState.SUCCEEDED.value:
+    if lock_claimed(session, run_id, fence, {RunState.SUCCEEDED}) is None:
         return []
     rows = session.scalars(
         select(Checkpoint)

@@ -167,8 +167,7 @@ def expire(session: Session, observations: list[Observation]) -> dict[str, RunSt
     Returns:
         New state of each run that was taken away.
     """
-    states: dict[str, RunState] = {}
-    studies: set[str] = set()
+    taken: list[str] = []
     for observation in sorted(observations, key=lambda item: item.worker_id):
         lost = session.execute(
             update(Worker)
@@ -180,15 +179,17 @@ def expire(session: Session, observations: list[Observation]) -> dict[str, RunSt
             .values(state="lost")
             .execution_options(synchronize_session=False)
         )
-        if row_count(lost) != 1:
-            continue
-        query = select_held(Run.worker_id == observation.worker_id, Run.state.in_(list(ACTIVE)))
-        for held in lock(session, query.order_by(Run.id)):
-            ending = Ending(Outcome.LOST, kind="lost", detail=f"{_actor(session, held)} was lost")
-            state = _end(session, held, ending, actor="studio", fence=held.fence + 1)
-            if state is not None:
-                states[held.id] = state
-                studies.add(held.study_id)
+        if row_count(lost) == 1:
+            taken.append(observation.worker_id)
+    states: dict[str, RunState] = {}
+    studies: set[str] = set()
+    query = select_held(Run.worker_id.in_(taken), Run.state.in_(list(ACTIVE)))
+    for held in lock(session, query.order_by(Run.id)) if taken else ():
+        ending = Ending(Outcome.LOST, kind="lost", detail=f"{_actor(session, held)} was lost")
+        state = _end(session, held, ending, actor="studio", fence=held.fence + 1)
+        if state is not None:
+            states[held.id] = state
+            studies.add(held.study_id)
     settle(session, studies)
     return states
 

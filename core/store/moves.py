@@ -70,6 +70,12 @@ def lock_claimed(
     return found[0] if found else None
 
 
+def lock_all(session: Session, run_ids: Collection[str]) -> None:
+    """Lock runs in the one order, for a transaction that then changes them in any other."""
+    if len(run_ids) > 1:
+        lock(session, select_held(Run.id.in_(list(run_ids))).order_by(Run.id))
+
+
 def update_held(session: Session, held: Held, **values: object) -> bool:
     """Change columns of a run that still is as it was read. False: somebody was faster."""
     result = session.execute(

@@ -1,7 +1,7 @@
 """What follows on the outcome of an attempt: the run's next state, a sentence, and budgets.
 
 Crashes, lost workers and stalls share one budget (``infra_left``), memory that ran out has its own
-(``oom_left``). What would only happen again is never tried again by itself (``NEVER_RETRIED``); a
+(``oom_left``). What would only happen again ends as ``failed`` and is not tried again by itself; a
 person may queue any failed run again, which fills both budgets.
 """
 
@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from core.reporting import Ending
 from core.states import Outcome, RunState
-from core.store.clock import utcnow
+from core.store.clock import database_time
 from core.store.columns import json_safe
 from core.store.models import INFRA_BUDGET, OOM_BUDGET
 from core.store.moves import Held
@@ -30,20 +29,6 @@ BACK_OFF_SECONDS: Mapping[Outcome, tuple[int, ...]] = {
 HOST_MEMORY = "oom_host"
 """Kind of an attempt that the operating system ended for want of memory. Other programs may have
 used it up, so that the same run may fit the next time; a device's memory is the worker's alone."""
-
-NEVER_RETRIED = frozenset(
-    {
-        "backbone_changed",
-        "bad_backbone",
-        "bad_data",
-        "bad_start",
-        "config",
-        "disk_full",
-        "diverged",
-        "evaluation",
-    }
-)
-"""Kinds that end a run whatever budget is left: another attempt would meet the same."""
 
 FINAL_KINDS: Mapping[Outcome, str] = {
     Outcome.CRASHED: "crash_loop",
@@ -73,7 +58,7 @@ def after(held: Held, ending: Ending) -> Following:
             f"finished at step {held.last_step}",
             {"result": json_safe(ending.result), "exit_kind": "", "exit_detail": ""},
         )
-    if outcome is Outcome.FAILED or ending.kind in NEVER_RETRIED:
+    if outcome is Outcome.FAILED:
         detail = ending.detail or "training failed"
         return _failed(ending.kind or "failed", detail, f"{detail} (step {held.last_step})")
     if outcome is Outcome.OUT_OF_MEMORY:
@@ -127,7 +112,7 @@ def _after_crash(held: Held, ending: Ending) -> Following:
         f"{at_step(held, ending)}; {continues(held.checkpoint_step)} after {wait} s",
         {
             "infra_left": held.infra_left - 1,
-            "not_before": utcnow() + timedelta(seconds=wait),
+            "not_before": database_time(wait),
         },
     )
 
@@ -154,7 +139,7 @@ def _after_out_of_memory(held: Held, ending: Ending) -> Following:
             {
                 "must_run_alone": True,
                 "oom_left": held.oom_left - 1,
-                "not_before": utcnow() + timedelta(seconds=wait),
+                "not_before": database_time(wait),
             },
         )
     detail = f"Out of memory at step {held.last_step}. {OOM_ADVICE}"

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Update, exists, insert, select, update
+from sqlalchemy import Update, insert, select, update
 from sqlalchemy.orm import Session
 
 from core.reporting import Progress
@@ -21,6 +21,7 @@ from core.store.checkpoints import (
     prune_checkpoints,
     register_checkpoint,
     registered_folder,
+    unneeded,
 )
 from core.store.clock import utcnow
 from core.store.columns import plain_text
@@ -73,7 +74,7 @@ __all__ = [
     "stalled",
     "started",
     "to_front",
-    "waiting_user_run",
+    "unneeded",
 ]
 
 
@@ -106,7 +107,9 @@ class ClaimedRun:
     curve_epoch: int
 
 
-def claim(session: Session, worker_id: str, limit: int) -> list[ClaimedRun]:
+def claim(
+    session: Session, worker_id: str, limit: int, *, but: Collection[str] = ()
+) -> list[ClaimedRun]:
     """Take the next run and up to ``limit - 1`` runs that can be trained with it.
 
     Highest priority first, then the oldest, of the worker's queues and no larger than its memory;
@@ -114,6 +117,9 @@ def claim(session: Session, worker_id: str, limit: int) -> list[ClaimedRun]:
     comes alone. Points and histograms above the checkpoint are dropped. Returns an empty list when
     nothing is ready, the worker is not registered as alive, or the database has another layout
     than this process knows (``migrate.layout_problem`` says so).
+
+    Args:
+        but: Runs that are not taken.
     """
     worker = session.execute(
         select(Worker.name, Worker.queues, Worker.memory_bytes)
@@ -122,7 +128,7 @@ def claim(session: Session, worker_id: str, limit: int) -> list[ClaimedRun]:
     ).one_or_none()
     if worker is None or not migrate.is_current(session):
         return []
-    wanted = (*ready(), *suits(worker.queues, worker.memory_bytes))
+    wanted = (*ready(), *suits(worker.queues, worker.memory_bytes), Run.id.not_in(list(but)))
     query = select_held(*wanted).order_by(*claim_order())
     found = lock(session, query.limit(1), skip_locked=True)
     if found and not found[0].must_run_alone and limit > 1:
@@ -145,11 +151,6 @@ def adapter_folder(session: Session, run_id: str) -> str | None:
     return session.scalar(
         select(Artifact.path).where(Artifact.run_id == run_id, Artifact.name == "adapter")
     )
-
-
-def waiting_user_run(session: Session, above_priority: int) -> bool:
-    """Tell whether a ready queued run has a priority above this one."""
-    return bool(session.scalar(select(exists().where(*ready(), Run.priority > above_priority))))
 
 
 def started(session: Session, run_id: str, fence: int, *, log_path: str = "") -> bool:
@@ -228,8 +229,8 @@ def beat(
     """Renew the worker's lease and learn what to do with each run that it holds.
 
     A worker that was held for lost counts as alive again; its runs are gone all the same.
-    A run in its name that it does not know of goes back to the queue: the claim was committed, but
-    the answer did not arrive.
+    A run in its name that it does not know of goes back to the queue, its budgets untouched: the
+    claim was committed, but the answer did not arrive.
 
     Args:
         fences: Fence of each run by id.
@@ -259,7 +260,7 @@ def beat(
     known = {*fences, *waiting}
     if any(row.id not in known for row in rows):
         detail = "the worker's claim was lost on its way"
-        give_back_held(session, worker_id, Outcome.LOST, detail, but=known)
+        give_back_held(session, worker_id, Outcome.DRAINED, detail, but=known)
     answers: dict[str, Beat] = {}
     for run_id in fences:
         if run_id not in states:

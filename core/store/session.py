@@ -29,6 +29,16 @@ from core.settings import get_settings
 
 BUSY_SECONDS = 10
 SNAPSHOT_SECONDS = 3600
+KEEP_ALIVE = {
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""A PostgreSQL host that vanished is noticed after 5 + 3 × 3 seconds without an answer (15,000 ms
+for what was sent), well inside a lease; sockets of the same machine do not heed this."""
+DISK_FULL = ("database or disk is full", "no space left", "could not extend file")
 TRIES = 6
 PAUSE_SECONDS = 0.02
 """Longest pause before the second try; each further one may be twice as long."""
@@ -71,7 +81,7 @@ def store_error(error: SQLAlchemyError, url: str) -> StoreError:
             "nothing was changed.",
             hint="Try again; if it stays so, look for a stuck process.",
         )
-    if "full" in low or "no space" in low:
+    if any(message in low for message in DISK_FULL):
         return StoreError(
             f"The disk of the database {url} is full; nothing was changed.",
             hint="Free some space and try again.",
@@ -146,6 +156,7 @@ class Store:
             options: dict[str, Any] = {
                 "pool_pre_ping": True,
                 "connect_args": {
+                    **KEEP_ALIVE,
                     "connect_timeout": BUSY_SECONDS,
                     "options": f"-c lock_timeout={BUSY_SECONDS}s -c statement_timeout=30s",
                 },

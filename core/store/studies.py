@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import func, insert, select
@@ -22,6 +23,7 @@ from core.store.waiting import queue_names
 from core.tuning import TrialResult, Winner, final_configs, trials, winner
 
 STUDY_LOCK = 7_301
+LATE = "studies to settle late"
 MemoryOf = Callable[[RunConfig], int]
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "open_test",
     "set_priority",
     "settle",
+    "settling_late",
 ]
 
 
@@ -137,11 +140,28 @@ def mark_cancelled(session: Session, study_id: str, actor: str) -> None:
         session.flush()
 
 
+@contextmanager
+def settling_late(session: Session) -> Iterator[None]:
+    """Let studies wait until all changes inside are made: to lock runs after one could deadlock."""
+    due: set[str] = set()
+    session.info[LATE] = due
+    try:
+        yield
+    finally:
+        del session.info[LATE]
+    settle(session, due)
+
+
 def settle(session: Session, study_ids: Collection[str]) -> None:
     """Create the finals that are due, and close or reopen studies; call it after runs moved.
 
-    Call it once at the end of a transaction, after all runs were locked.
+    Call it once at the end of a transaction, after all runs were locked, or several times inside
+    ``settling_late``.
     """
+    late: set[str] | None = session.info.get(LATE)
+    if late is not None:
+        late.update(study_ids)
+        return
     for study_id in sorted(study_ids):
         study = lock_study(session, study_id)
         if study.protocol == "tuned":

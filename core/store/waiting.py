@@ -12,13 +12,13 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
+from core.disk import size
 from core.errors import ConfigError
 from core.states import RunState
-from core.store.clock import utcnow
+from core.store.clock import database_time, utcnow
 from core.store.models import DEFAULT_QUEUE, QUEUE_LENGTH, Run, Worker
 
 QUEUE_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{QUEUE_LENGTH - 1}}}")
-GIGABYTE = 1e9
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ def queue_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def ready() -> tuple[ColumnElement[bool], ...]:
-    """Conditions of queued runs whose time has come."""
+    """Conditions of queued runs whose time has come, by the database's clock."""
     return (
         Run.state == RunState.QUEUED.value,
-        or_(Run.not_before.is_(None), Run.not_before <= utcnow()),
+        or_(Run.not_before.is_(None), Run.not_before <= database_time()),
     )
 
 
@@ -115,16 +115,11 @@ def _obstacle(queue: str, memory_bytes: int, living: Sequence[Offer]) -> str:
         return ""
     largest = max(offer.memory_bytes for offer in serving)
     return (
-        f"needs {gigabytes(memory_bytes)}; the largest device that serves the queue {queue} has "
-        f"{gigabytes(largest)}"
+        f"needs {size(memory_bytes)}; the largest device that serves the queue {queue} has "
+        f"{size(largest)}"
     )
 
 
 def _back_off(not_before: datetime | None, now: datetime) -> str:
     seconds = (not_before - now).total_seconds() if not_before else 0.0
     return f"retrying in {max(1, round(seconds))} s" if seconds > 0 else ""
-
-
-def gigabytes(num_bytes: int) -> str:
-    """Write an amount of memory for people, for example ``12.5 GB``."""
-    return f"{num_bytes / GIGABYTE:.1f}".removesuffix(".0") + " GB"

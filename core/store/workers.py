@@ -88,13 +88,14 @@ def beat(session: Session, worker_id: str) -> None:
 
 def stop(session: Session, worker_id: str) -> None:
     """Mark a worker as stopped; runs that still stand in its name go back to the queue."""
-    give_back_held(session, worker_id, Outcome.DRAINED, "the worker ended")
+    # The worker before its runs, as everywhere, so that no two transactions wait for each other.
     session.execute(
         update(Worker)
         .where(Worker.id == worker_id)
         .values(state="stopped", hb_at=utcnow())
         .execution_options(synchronize_session=False)
     )
+    give_back_held(session, worker_id, Outcome.DRAINED, "the worker ended")
 
 
 def counters(session: Session, role: str = "") -> dict[str, int]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from tests.chaos.processes import Machine, Pace, Service
-from tests.chaos.worker_entry import FLUSH, FLUSH_CHECKPOINT, FLUSHED
+from tests.chaos.worker_entry import FLUSH, FLUSHED
 from worker.identity import start_mark
 
 PATIENCE_SECONDS = 30.0
@@ -77,9 +77,17 @@ class Fault:
 
 
 def schedule(
-    seed: int, counts: Mapping[Kind, int], pause: tuple[float, float], pace: Pace
+    seed: int,
+    counts: Mapping[Kind, int],
+    pause: tuple[float, float],
+    pace: Pace,
+    writes: Sequence[str],
 ) -> list[Fault]:
-    """Put so many faults of each kind into an order that only the seed decides."""
+    """Put so many faults of each kind into an order that only the seed decides.
+
+    Args:
+        writes: Places at which a supervisor may be stopped before it writes.
+    """
     dice = random.Random(seed)
     kinds = [kind for kind, count in counts.items() for _ in range(count)]
     dice.shuffle(kinds)
@@ -90,7 +98,7 @@ def schedule(
         if kind is Kind.POINT_KILL:
             point = dice.choice(POINTS)
         elif kind is Kind.WRITE_STOP:
-            point = dice.choice((FLUSH, FLUSH_CHECKPOINT))
+            point = dice.choice(writes)
         faults.append(
             Fault(number, kind, dice.uniform(*pause), dice.randrange(100), seconds, point)
         )

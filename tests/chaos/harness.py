@@ -36,6 +36,7 @@ from tests.chaos.processes import (
     web_service,
 )
 from tests.chaos.verdict import Expectation, Verdict, history, judge
+from tests.chaos.worker_entry import FLUSH, FLUSH_CHECKPOINT
 
 Database = Literal["sqlite", "postgresql"]
 PAUSE_SECONDS = 0.3
@@ -50,6 +51,7 @@ class Plan:
     Attributes:
         counts: Faults of each kind.
         pause: Shortest and longest time between two faults, in seconds.
+        writes: Places at which a supervisor may be stopped before it writes.
         fenced: False: the control, in which the workers' writes carry no fence.
         one_at_a_time: True waits until what was stopped goes on before the next fault.
         settle: Seconds in which everything must end once the faults are over.
@@ -62,6 +64,7 @@ class Plan:
     machines: int = 2
     pause: tuple[float, float] = (0.3, 0.9)
     pace: Pace = field(default_factory=Pace)
+    writes: tuple[str, ...] = (FLUSH, FLUSH_CHECKPOINT)
     fenced: bool = True
     with_web: bool = False
     one_at_a_time: bool = False
@@ -69,7 +72,7 @@ class Plan:
 
     @property
     def faults(self) -> list[Fault]:
-        return schedule(self.seed, self.counts, self.pause, self.pace)
+        return schedule(self.seed, self.counts, self.pause, self.pace, self.writes)
 
 
 @dataclass

@@ -17,10 +17,10 @@ from core.queue import EXECUTE, Bell, make_app, queue_options
 from core.recipe import Recipe
 from core.states import ENDED, RunState
 from core.store import endings, studies
-from core.store.check import check
 from core.store.models import Run
 from core.store.session import Store
 from tests.chaos.figures import LONG, MIDDLE, SHORT
+from tests.soundness import check
 
 TRIED_AGAIN = ("crash_loop", "lost", "stalled", "oom_host", "out_of_memory")
 """Kinds of failure that a person answers with a retry: bad luck more often than the budget."""

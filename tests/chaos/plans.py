@@ -9,6 +9,7 @@ from tests.chaos.figures import LONG
 from tests.chaos.harness import Database, Plan
 from tests.chaos.people import Habits
 from tests.chaos.processes import Pace, slowness
+from tests.chaos.worker_entry import FLUSH_CHECKPOINT
 
 SEED = int(os.environ.get("CHAOS_SEED", "20261"))
 
@@ -69,13 +70,14 @@ def full(database: Database) -> Plan:
 
 
 def control() -> Plan:
-    """Long runs, nobody who cancels, and machines that wake up late with something to write."""
+    """Long runs, nobody who cancels, and a machine that wakes up late with much to write."""
     return Plan(
         "sqlite",
         SEED,
-        {Kind.WRITE_STOP: 2},
+        {Kind.WRITE_STOP: 1},
         Habits(backlog=4, steps=(LONG,), cancels=0.0),
         pace=Pace().times(slowness()),
+        writes=(FLUSH_CHECKPOINT,),
         fenced=False,
         one_at_a_time=True,
         settle=30.0,

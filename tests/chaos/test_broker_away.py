@@ -14,9 +14,9 @@ from core.queue import EXECUTE, Bell, make_app, queue_options
 from core.recipe import Recipe
 from core.settings import Settings
 from core.states import RunState
-from core.store.check import check
 from tests.chaos.desk import Desk, desk
 from tests.chaos.processes import Pace
+from tests.soundness import check
 from tests.worker_tools import open_store, queue_runs, wait_for
 
 PACE = Pace(lease=30.0, beat=1.0, poll=1.0, stall=120.0)

@@ -73,7 +73,7 @@ def test_a_run_of_a_dead_machine_steps_again_within_a_minute(home: Path) -> None
         "commit": os.environ.get("CHAOS_COMMIT", ""),
     }
     target.write_text(json.dumps(figures, indent=2) + "\n")
-    assert max(death["stepping"] for death in found) <= 60.0, figures
+    assert max(death["stepping"] for death in found) <= 60.0 * slowness(), figures
 
 
 def _after_a_death(one: Desk, number: int) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _after_a_death(one: Desk, number: int) -> dict[str, Any]:
     real = {"real_trainer": True, "quick_retries": False}
     first = one.machine(f"first-{number}", **real)
     [run_id] = queue_runs(
-        one.store, 1, max_updates=100_000, evaluations=2000, batch_size=4, max_tokens=32
+        one.store, 1, max_updates=20_000, evaluations=1000, batch_size=4, max_tokens=32
     )
     one.watcher.wait_step(run_id, 5, 120.0)
     second = one.machine(f"second-{number}", **real)

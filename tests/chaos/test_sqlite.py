@@ -18,11 +18,11 @@ def test_nothing_is_lost_under_twenty_faults(home: Path) -> None:
 
 
 def test_without_fences_the_same_harness_finds_damage(home: Path) -> None:
-    """A machine that wakes up late writes over its successor: points missing, another's result."""
+    """A machine that wakes up late writes over its successor, whose own points then are missing."""
     outcome = go(control(), home)
     assert outcome.woken_late >= 1, outcome.story
     assert outcome.held_off["unfenced write"] >= 1, outcome.story
-    assert outcome.verdict.kinds & {"missing", "adapter"}, outcome.story
+    assert "missing" in outcome.verdict.kinds, outcome.story
 
 
 @pytest.mark.full

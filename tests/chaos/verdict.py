@@ -14,12 +14,12 @@ from sqlalchemy.orm import Session
 
 from core.recipe import RunConfig
 from core.states import ENDED, RunState
-from core.store.check import check
 from core.store.curve_arrays import unpack_steps, unpack_values
 from core.store.models import Attempt, Run, RunEvent
 from core.store.models_data import Artifact, ScalarChunk
 from core.store.session import Store
 from tests.chaos.figures import NAMES, steps_of, value
+from tests.soundness import check
 
 WITH_REASON = (RunState.SUCCEEDED, RunState.FAILED)
 """States that follow from the outcome of the last attempt; a cancel may meet any."""

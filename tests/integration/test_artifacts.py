@@ -417,6 +417,28 @@ def test_old_checkpoints_leave_both_places_without_holding_anyone_up(machines: M
     assert not machines.two.exists(NAME)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_remover_goes_on_after_any_error(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = ArtifactStore("", machines.one.local)
+    folder, remover, asked = machines.seal(), Remover(alone), list[str]()
+
+    def refuse(name: str) -> None:
+        asked.append(name)
+        raise OSError("away") if len(asked) == 1 else SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(alone, "remove", refuse)
+        remover.remove(["one", "two"])
+        assert remover._thread is not None
+        remover._thread.join(20)
+    assert asked == ["one", "two"]
+    remover.remove([NAME])
+    remover.close(20)
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("is_shared", [True, False])
 def test_an_adapter_of_another_machine_is_no_reason_to_fail(
     is_shared: bool, store: Store, tmp_path: Path

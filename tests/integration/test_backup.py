@@ -19,12 +19,12 @@ from core.local.backup_folder import DATABASE, MANIFEST, link_registered, link_t
 from core.settings import get_settings
 from core.states import Outcome, RunState
 from core.store import migrate, runs
-from core.store.check import check
 from core.store.models import Attempt, Run, RunEvent, Worker
 from core.store.models_data import Checkpoint
 from core.store.session import Store
 from tests.conftest import forget_settings
 from tests.services import postgres_database
+from tests.soundness import check
 from tests.store_tools import checkpoint, end, recipe, start, submit, worker
 from tests.worker_tools import (
     Watcher,
@@ -209,6 +209,23 @@ def test_a_database_with_rows_is_not_overwritten(small: tuple[Studio, Path]) -> 
         restore(copy)
     assert not new.home.exists()
     store.close()
+
+
+@ALONE
+@pytest.mark.parametrize("end", ["-wal", "-shm", "-journal"])
+def test_the_log_of_another_database_is_never_taken_in(
+    end: str, small: tuple[Studio, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, copy = small
+    database = tmp_path / "place" / "studio.sqlite3"
+    database.parent.mkdir()
+    (database.parent / f"studio.sqlite3{end}").write_text("of another")
+    monkeypatch.setenv("STUDIO_DATABASE_URL", f"sqlite:///{database}")
+    forget_settings()
+    with pytest.raises(StoreError, match=f"studio.sqlite3{end} of another database stands beside"):
+        restore(copy)
+    assert not new.home.exists()
+    assert not database.exists()
 
 
 @ALONE

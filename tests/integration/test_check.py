@@ -17,11 +17,12 @@ from core.reporting import Ending
 from core.states import Outcome
 from core.store import check as check_module
 from core.store import runs, scalars, studies
-from core.store.check import check, examine
+from core.store.check import examine
 from core.store.clock import utcnow
 from core.store.models import Attempt, Run, RunEvent, Study, StudyEvent, Worker
 from core.store.models_data import Artifact, Checkpoint, ScalarChunk, ScalarSummary
 from core.store.session import Collided, Store
+from tests.soundness import check
 from tests.store_tools import checkpoint, claim, end, recipe, start, submit, worker
 
 LIVE_TURNS = 6
@@ -219,7 +220,7 @@ class Load(threading.Thread):
         with self.store.write() as session:
             ending = Ending(outcome, kind="diverged", result=result, files=files)
             runs.end_attempt(session, run.id, run.fence, ending)
-            runs.drop_checkpoints(session, run.id)
+            runs.drop_checkpoints(session, run.id, run.fence)
         if self.random.random() < 0.3:
             with self.store.write() as session:
                 runs.retry(session, run.id)

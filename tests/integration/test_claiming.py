@@ -9,11 +9,22 @@ import pytest
 from core.recipe import RunConfig
 from core.reporting import Checkpoint
 from core.states import Outcome
-from core.store import runs, studies
+from core.store import runs, studies, workers
 from core.store.session import Store
-from tests.store_tools import claim, end, recipe, row, start, submit, succeed, worker
+from tests.store_tools import (
+    attempts,
+    claim,
+    end,
+    reasons,
+    recipe,
+    row,
+    start,
+    submit,
+    succeed,
+    worker,
+)
 from worker.active import ActiveRun
-from worker.claiming import claim_group
+from worker.claiming import ELSEWHERE_SECONDS, Elsewhere, claim_group
 from worker.protocol import Train, TrainMember, decode_down, encode
 
 
@@ -72,6 +83,54 @@ def test_a_run_that_continues_needs_no_start(store: Store, finished: str, tmp_pa
     assert [run.id for run in found] == [run_id]
     assert found[0].resume_from == tmp_path / "run/3"
     assert found[0].init_from is None
+
+
+def drained_at(store: Store, host: str, log_path: str = "") -> str:
+    """A queued run with a checkpoint of a worker of some host."""
+    run_id = submit(store).run_ids[0]
+    with store.write() as session:
+        writer = workers.register(session, name="w", role="train", host=host, pid=2)
+    held = claim(store, writer)[0]
+    with store.write() as session:
+        assert runs.started(session, held.id, held.fence, log_path=log_path)
+        point = Checkpoint(3, Path("run/3"), "0" * 64, 10, False)
+        assert runs.register_checkpoint(session, held.id, held.fence, point)
+    end(store, held, Outcome.DRAINED)
+    return run_id
+
+
+@pytest.mark.parametrize(("host", "home"), [("there", ""), ("here", "/another/logs/group-1.log")])
+def test_a_run_whose_checkpoint_is_on_another_machine_waits_for_it(
+    host: str, home: str, store: Store, tmp_path: Path
+) -> None:
+    run_id = drained_at(store, host, home)
+    before, mine, now = row(store, run_id), worker(store, "w2"), [0.0]
+    elsewhere = Elsewhere(lambda: now[0])
+    assert claim_group(store, mine, 4, tmp_path / "artifacts", elsewhere=elsewhere) == []
+    after = row(store, run_id)
+    assert (after.state, after.checkpoint_step) == ("queued", 3)
+    assert (after.infra_left, after.not_before) == (before.infra_left, None)
+    last = attempts(store, run_id)[-1]
+    assert (last.outcome, last.kind) == ("drained", "not_here")
+    with store.read() as session:
+        for told in (last.detail, reasons(session, run_id)[0]):
+            assert "STUDIO_ARTIFACTS_URL" in told
+    # It is not taken again soon, and at once where its checkpoint is.
+    assert claim_group(store, mine, 4, tmp_path / "artifacts", elsewhere=elsewhere) == []
+    assert row(store, run_id).attempt == after.attempt
+    (tmp_path / "there" / "run" / "3").mkdir(parents=True)
+    now[0] += ELSEWHERE_SECONDS + 1
+    found = claim_group(store, mine, 4, tmp_path / "there", elsewhere=elsewhere)
+    assert [run.resume_step for run in found] == [3]
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_a_missing_checkpoint_of_this_machine_is_left_to_the_trainer(
+    is_shared: bool, store: Store, tmp_path: Path
+) -> None:
+    run_id = drained_at(store, "there" if is_shared else "here")
+    found = claim_group(store, worker(store, "w2"), 4, tmp_path / "artifacts", is_shared)
+    assert [run.id for run in found] == [run_id]
 
 
 def test_the_start_travels_to_the_trainer() -> None:

@@ -12,9 +12,15 @@ from pathlib import Path
 import pytest
 
 from core.artifacts import ArtifactStore
-from core.errors import StoreError
+from core.errors import ConfigError, StoreError
 from core.local import sqlite_health
-from core.local.kept import LEFT_SECONDS, check_files, leftovers, remove
+from core.local.kept import (
+    LEFT_SECONDS,
+    check_files,
+    leftovers,
+    remove,
+    require_same_studio,
+)
 from core.local.sqlite_health import look_at_sqlite
 from core.reporting import Checkpoint
 from core.states import Outcome
@@ -110,6 +116,16 @@ def test_leftovers_are_what_nobody_knows(shelf: Shelf) -> None:
     assert leftovers(shelf.store, shelf.artifacts, later) == []
     assert shelf.folder.is_dir()
     assert shelf.found() == []
+
+
+def test_nothing_is_deleted_by_a_database_that_is_not_theirs(shelf: Shelf) -> None:
+    require_same_studio(shelf.store, shelf.artifacts)
+    for number in range(2):
+        (shelf.artifacts / "runs" / f"{number:032}").mkdir()
+    require_same_studio(shelf.store, shelf.artifacts)
+    (shelf.artifacts / "runs" / f"{2:032}").mkdir()
+    with pytest.raises(ConfigError, match="knows 2 of the 5 runs"):
+        require_same_studio(shelf.store, shelf.artifacts)
 
 
 def killed_database(home: Path) -> Path:

@@ -16,10 +16,10 @@ from sqlalchemy.orm import Session
 from core.reporting import Ending
 from core.states import ACTIVE, Outcome, RunState
 from core.store import endings, runs, studies
-from core.store.check import check
 from core.store.models import Attempt, Run, RunEvent, Study
 from core.store.session import Store
 from tests.claiming_process import claim_all
+from tests.soundness import check
 from tests.store_tools import claim, recipe, submit, worker
 from tests.worker_tools import fake_supervisor, queue_runs, quick_settings, running, wait_for
 

@@ -10,10 +10,10 @@ from sqlalchemy import select, update
 from core.reporting import Ending
 from core.states import Outcome, RunState
 from core.store import runs
-from core.store.check import check
 from core.store.models import Run
 from core.store.models_data import Checkpoint
 from core.store.session import Store
+from tests.soundness import check
 from tests.store_tools import checkpoint, claim, end, reasons, row, start, submit, succeed, worker
 
 
@@ -49,10 +49,11 @@ def test_only_a_success_lets_its_checkpoints_go(store: Store) -> None:
     run = start(store, worker(store))
     with store.write() as session:
         runs.register_checkpoint(session, run.id, run.fence, checkpoint(10))
-        assert runs.drop_checkpoints(session, run.id) == []
+        assert runs.drop_checkpoints(session, run.id, run.fence) == []
         done = Ending(Outcome.SUCCEEDED, files={"adapter": Path("a/adapter")})
         runs.end_attempt(session, run.id, run.fence, done)
-        assert runs.drop_checkpoints(session, run.id) == ["run/10"]
+        assert runs.drop_checkpoints(session, run.id, run.fence - 1) == []
+        assert runs.drop_checkpoints(session, run.id, run.fence) == ["run/10"]
     with store.read() as session:
         assert not [line for line in check(session) if "checkpoint" in line]
 
@@ -109,7 +110,8 @@ def test_the_files_of_damaged_checkpoints_go_with_a_success(store: Store) -> Non
         assert runs.prune_checkpoints(session, run.id, again.fence) == []
     succeed(store, again)
     with store.write() as session:
-        assert runs.drop_checkpoints(session, run.id) == ["run/50", "run/60"]
+        assert runs.drop_checkpoints(session, run.id, run.fence) == []
+        assert runs.drop_checkpoints(session, run.id, again.fence) == ["run/50", "run/60"]
     assert states(store, run.id) == {50: "deleted", 60: "damaged"}
 
 

@@ -12,9 +12,9 @@ from sqlalchemy import text, update
 from core.errors import ConfigError, NotFound
 from core.states import Outcome
 from core.store import migrate, queries, runs, studies
-from core.store.check import check
 from core.store.models import Run
 from core.store.session import Store
+from tests.soundness import check
 from tests.store_tools import (
     attempts,
     checkpoint,

@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from core.errors import StoreError
+from core.settings import Settings
 from core.states import Outcome
 from core.store import migrate, runs, scalars
 from core.store import session as session_module
-from core.store.check import check
 from core.store.models import Run, RunEvent, Study
 from core.store.models_data import Checkpoint, ScalarChunk, ScalarSummary
 from core.store.session import Store
+from tests.soundness import check
 from tests.store_tools import checkpoint, end, recipe, start, submit, succeed, worker
 
 
@@ -116,6 +117,35 @@ def test_passwords_are_never_shown() -> None:
         session.execute(text("SELECT 1"))
     assert "secret" not in str(caught.value)
     assert "cannot be opened" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("detail", "is_full"),
+    [
+        ("database or disk is full", True),
+        ("could not write: No space left on device", True),
+        ('could not extend file "base/5/1259": wrote only 4096 of 8192 bytes', True),
+        ('column "fullness" is ambiguous', False),
+    ],
+)
+def test_only_a_full_disk_is_called_full(detail: str, is_full: bool) -> None:
+    error = OperationalError("INSERT", None, Exception(detail))
+    told = str(session_module.store_error(error, "sqlite:///x"))
+    assert ("is full; nothing was changed" in told) is is_full
+
+
+def test_a_vanished_database_host_is_noticed_well_inside_a_lease(migrated_postgres: Store) -> None:
+    with migrated_postgres.read() as session:
+        driver = session.connection().connection.dbapi_connection
+        assert driver is not None
+        found = driver.info.get_parameters()  # type: ignore[attr-defined]
+    idle, interval, count = (
+        int(found[f"keepalives_{name}"]) for name in ("idle", "interval", "count")
+    )
+    lease = Settings.model_fields["lease_seconds"].default
+    assert found["keepalives"] == "1"
+    assert idle + interval * count <= 15 < lease
+    assert 0 < int(found["tcp_user_timeout"]) <= 15_000
 
 
 def test_an_empty_database_points_to_the_remedy(tmp_path: Path) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
+import time
+from datetime import timedelta
 
-from core.errors import BackboneChanged, DiskFull, EvaluationError, NonFiniteLoss
+import pytest
+from sqlalchemy import update
+
+from core.errors import BackboneChanged, DiskFull, EvaluationError, NonFiniteLoss, StudioError
 from core.reporting import Ending
 from core.states import Outcome, RunState
 from core.store import endings, runs, workers
-from core.store.check import check
-from core.store.clock import utcnow
+from core.store.clock import database_time, utcnow
 from core.store.leases import Observation
-from core.store.outcomes import NEVER_RETRIED
+from core.store.models import Run
 from core.store.session import Store
+from tests.soundness import check
 from tests.store_tools import (
     attempts,
     checkpoint,
@@ -129,23 +133,40 @@ def test_host_memory_is_tried_once_more_and_device_memory_is_not(store: Store) -
     assert "smaller batch size" in failed.exit_detail
 
 
-@pytest.mark.parametrize("kind", sorted(NEVER_RETRIED))
-def test_what_would_only_happen_again_is_not_tried_again(kind: str, store: Store) -> None:
+@pytest.mark.parametrize("error", [BackboneChanged, DiskFull, EvaluationError, NonFiniteLoss])
+def test_what_would_only_happen_again_is_not_tried_again(
+    error: type[StudioError], store: Store
+) -> None:
     submit(store)
     mine = worker(store)
     run = start(store, mine, step=4)
     with store.write() as session:
         runs.register_checkpoint(session, run.id, run.fence, checkpoint(4))
-    assert end(store, run, Outcome.CRASHED, kind=kind, detail="It broke.") is RunState.FAILED
-    assert (row(store, run.id).exit_kind, row(store, run.id).infra_left) == (kind, 3)
+    assert end(store, run, Outcome.FAILED, kind=error.code) is RunState.FAILED
+    assert (row(store, run.id).exit_kind, row(store, run.id).infra_left) == (error.code, 3)
     with store.write() as session:
         assert runs.retry(session, run.id) is RunState.QUEUED
     assert claim(store, mine)[0].checkpoint_step == 4
 
 
-def test_the_errors_of_these_kinds_are_among_them() -> None:
-    errors = (BackboneChanged, DiskFull, EvaluationError, NonFiniteLoss)
-    assert {error.code for error in errors} < NEVER_RETRIED
+def test_a_back_off_heeds_the_clock_of_the_database_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(store)
+    mine = worker(store)
+    run = start(store, mine)
+    for module in ("waiting", "outcomes", "clock"):
+        monkeypatch.setattr(
+            f"core.store.{module}.utcnow", lambda: utcnow() + timedelta(hours=1), raising=False
+        )
+    end(store, run, Outcome.CRASHED)
+    assert seconds_to_wait(store, run.id) == 1
+    assert claim(store, mine) == []
+    with store.write() as session:
+        session.execute(update(Run).values(not_before=database_time(0.3)))
+    assert claim(store, mine) == []
+    time.sleep(0.35)
+    assert len(claim(store, mine)) == 1
 
 
 def test_notices_are_lines_of_the_living_attempt(store: Store) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from core.states import Outcome
 from core.store import runs
-from core.store.check import check
 from core.store.curve_arrays import MAX_BUCKETS, Buckets
 from core.store.queries import summaries
 from core.store.runs import ClaimedRun
@@ -22,6 +21,7 @@ from core.store.scalars import (
     read_histograms,
 )
 from core.store.session import Store
+from tests.soundness import check
 from tests.store_tools import checkpoint, claim, end, row, start, submit, worker
 
 

@@ -12,9 +12,9 @@ from core.errors import NotFound
 from core.recipe import RunConfig
 from core.states import Outcome, RunState
 from core.store import queries, runs, studies
-from core.store.check import check
 from core.store.session import Store
 from core.store.views import StudyView
+from tests.soundness import check
 from tests.store_tools import claim, end, recipe, row, start, submit, succeed, worker
 
 TUNED = recipe(

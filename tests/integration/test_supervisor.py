@@ -368,7 +368,7 @@ def test_a_claim_whose_answer_was_lost_is_given_back(
     monkeypatch.setattr("worker.claimer.claim_group", claim_group)
     with running(supervise(store, home, QUICK)):
         watcher.wait_state([run_id], RunState.SUCCEEDED)
-    assert [attempt.outcome for attempt in watcher.attempts(run_id)] == ["lost", "succeeded"]
+    assert [attempt.outcome for attempt in watcher.attempts(run_id)] == ["drained", "succeeded"]
 
 
 def test_an_error_that_nobody_foresaw_is_pinned_on_no_innocent_run(

@@ -381,7 +381,7 @@ def test_a_failure_at_a_point_of_the_supervisor_is_made_good(
         fault_points.install(None)
     assert (marks / point).exists()
     outcomes = [attempt.outcome for attempt in watcher.attempts(run_id)]
-    assert outcomes == (["lost"] if point == "supervisor.claimed" else []) + ["succeeded"]
+    assert outcomes == (["drained"] if point == "supervisor.claimed" else []) + ["succeeded"]
     with file_store.read() as session:
         curves = scalars.read_curves(session, {run_id: scalars.Cursor()})[run_id].curves
     assert list(curves[LOSS].values) == values_until(run_id, 12)

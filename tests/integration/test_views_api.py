@@ -124,6 +124,30 @@ def test_a_cursor_that_does_not_fit_starts_anew(
     assert len(page["curves"]["train/loss"]["steps"]) == UPDATES
 
 
+def test_an_audit_is_told_in_words_and_as_a_figure(client: TestClient, seeded: Seeded) -> None:
+    body = get(client, f"/runs/{seeded.dynamic}")
+    (one,) = body["audit"]
+    assert "1,000 of 1,200 dev examples" in one["about"]
+    labels = {line["kind"]: line["label"] for line in one["lines"]}
+    assert list(labels) == ["own", "modal", "shuffled", "uniform", "best_fixed", "best_each"]
+    notes = {line["kind"]: line["note"] for line in one["lines"]}
+    assert notes["modal"] == "cut 4 for all"
+    assert "biased upwards" in notes["best_each"]
+    assert one["gains"] == [
+        ["most frequent", 0.027, -0.004, 0.058],
+        ["shuffled", 0.042, 0.016, 0.069],
+    ]
+    assert "0.213 nats" in one["told"]
+    assert len(one["fixed"]) == 11
+    assert "does not mean" in body["audit_meaning"]
+    bars, dots = get(client, f"/runs/{seeded.dynamic}/audit/0")["figure"]["data"]
+    assert bars["y"] == list(labels.values())
+    assert bars["x"][0] == 0.747
+    assert len(dots["x"]) == 11
+    assert get(client, f"/runs/{seeded.dynamic}/audit/1")["figure"] is None
+    assert get(client, f"/runs/{seeded.failed}")["audit"] == []
+
+
 def test_cuts_are_a_figure_until_nothing_is_new(client: TestClient, seeded: Seeded) -> None:
     path = f"/runs/{seeded.dynamic}/histograms/cut"
     page = get(client, path)

@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CHECK = """
 import importlib.util, pathlib, sys
 import app.main, core, migrations
+from core.backbones.facts import weights_folder
+from core.backbones.spec import BackboneChoice
 from core.data.tasks import read_task
 from core.recipe_files import load_recipe, shipped_recipes
 from core.recipe_parts import TaskChoice
@@ -25,8 +27,10 @@ assert str(here).startswith(sys.prefix), here
 assert {"demo", "cb-quick"} <= set(shipped_recipes()), shipped_recipes()
 for name in shipped_recipes():
     load_recipe(name)
-for name in ("desk", "clauses"):
+for name in ("desk", "clauses", "position"):
     assert len(read_task(TaskChoice(name=name)).train) > 500
+found = weights_folder(BackboneChoice(name="position"), offline=True)
+assert found == here / "core" / "backbones" / "position", found
 assert head() and str(scripts_folder()).startswith(sys.prefix)
 assert (here / "migrations" / "script.py.mako").is_file()
 static = {path.suffix for path in app.main.STATIC.iterdir()}

@@ -20,14 +20,9 @@ from core.store.check.report import Finding, Life, Report, Try
 from core.store.models import Attempt, Run, RunEvent, Study, Worker
 from core.store.models_data import Artifact, Checkpoint
 
-__all__ = ["Finding", "Report", "check", "examine"]
+__all__ = ["Finding", "Report", "examine"]
 
 RUNS_AT_ONCE = 500
-
-
-def check(session: Session) -> list[str]:
-    """Look for damage; return one sentence for each finding, none when all is well."""
-    return [str(finding) for finding in examine(session).findings]
 
 
 def examine(session: Session) -> Report:
