@@ -27,6 +27,7 @@ from core.recipe_parts import (
 )
 from core.regimes import REGIMES, RegimeConfig
 from core.regimes.multi_task import Config as MultiTask
+from core.stepping import examples_an_update, parts_of_update
 
 FEW_SHOT_SEEDS = {"data": (0, 1, 2, 3, 4), "init": (0, 1)}
 
@@ -71,6 +72,11 @@ class RunConfig(Part):
     def trained_tasks(self) -> tuple[TaskChoice, ...]:
         """Tasks that the run is trained on and scored on, one but for joint training."""
         return self.tasks if self.regime.is_joint else (self.task,)
+
+    @property
+    def examples_an_update(self) -> int:
+        """Examples that one update works on, a count."""
+        return examples_an_update(self.training, self.method)
 
     @property
     def task_label(self) -> str:
@@ -154,7 +160,7 @@ class Recipe(Part):
     def _no_repeats(self) -> Recipe:
         lists: dict[str, tuple[object, ...]] = {
             "tasks": tuple(task.name for task in self.tasks),
-            "methods": tuple(method.resolved() for method in self.methods),
+            "methods": tuple(method.resolved(self.training.optimizer) for method in self.methods),
             "backbones": self.backbones,
             "regimes": self.regimes,
             "seeds.data": self.seeds.data,
@@ -242,7 +248,7 @@ class Recipe(Part):
                 task=cell.task,
                 partners=cell.partners,
                 backbone=cell.backbone,
-                method=cell.method.resolved(),
+                method=cell.method.resolved(self.training.optimizer),
                 regime=cell.regime,
                 training=self.training,
                 seeds=RunSeeds(data=data_seed, init=init_seed),
@@ -285,9 +291,12 @@ def canonical_json(content: object) -> str:
 def group_key(config: RunConfig, run_id: str) -> str:
     """Key that runs must share to be trained in one group.
 
-    Runs share a launch of the frozen backbone when weights and precision are the same; a method
-    that changes the backbone, or dropout inside it, gets a key of its own.
+    Runs share a launch of the frozen backbone when weights and precision are the same, and when
+    they cut their batches into the same parts; a method that changes the backbone, or dropout
+    inside it, gets a key of its own.
     """
     if config.method.SEPARATE or config.training.backbone_dropout:
         return f"alone|{run_id}"
-    return f"{config.backbone.source_key}|{config.training.dtype}"
+    shared = f"{config.backbone.source_key}|{config.training.dtype}"
+    parts = parts_of_update(config.training, config.method)
+    return shared if parts == 1 else f"{shared}|{parts} parts"

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union
 from pydantic import BeforeValidator, Field, model_validator
 
 from core.backbones.spec import BackboneChoice
-from core.methods import ALIASES, METHODS, MethodConfig, Part
+from core.methods import ALIASES, METHODS, MethodConfig, OptimizerName, Part
 from core.regimes import REGIMES, RegimeConfig
 from core.tasks import TASKS
+
+AUTHORS_PARTS = 4
+"""Micro-batches that the authors of the dynamic prompt count as one step."""
 
 if TYPE_CHECKING:
     AnyMethod = MethodConfig
@@ -126,6 +129,21 @@ class Training(Part):
     batch_size: int = Field(
         default=16, ge=1, le=4096, title="Batch size", description="Examples an update, a count."
     )
+    accumulation: int = Field(
+        default=1,
+        ge=1,
+        le=4096,
+        title="Accumulation",
+        description="Parts that the examples of an update pass the backbone in, a count: the same "
+        "update with less memory.",
+    )
+    stepping: Literal["batch", "paper_code"] = Field(
+        default="batch",
+        title="Stepping",
+        description="batch: an update a batch. paper_code: as the authors' scripts step, with "
+        "four parts a batch: fixed prompts and pools make an update of each part and clip every "
+        "fourth, adap_pos and adap_ins_pos sum the gradients of all four.",
+    )
     max_tokens: int = Field(
         default=128,
         ge=8,
@@ -146,8 +164,12 @@ class Training(Part):
         title="Patience",
         description="Stop after this many evaluations without a better dev value; empty: never.",
     )
-    optimizer: Literal["adamw"] = Field(
-        default="adamw", title="Optimiser", description="AdamW of torch."
+    optimizer: OptimizerName = Field(
+        default="adamw",
+        title="Optimiser",
+        description="adamw: AdamW of torch. adafactor: that of transformers with the given "
+        "learning rates, neither scaled nor relative; empty rates then are 0.3 for prompts and "
+        "their selectors (SMoP 0.5), all others as for adamw.",
     )
     schedule: Literal["constant", "linear"] = Field(
         default="linear",
@@ -157,6 +179,13 @@ class Training(Part):
     warmup: float = Field(
         default=0.06, ge=0, lt=1, title="Warm-up", description="Share of the updates, 0 to 1."
     )
+    warmup_updates: int | None = Field(
+        default=None,
+        ge=0,
+        le=10_000_000,
+        title="Warm-up updates",
+        description="Warm-up as a count of updates in the place of its share; empty: the share.",
+    )
     weight_decay: float = Field(
         default=0.0, ge=0, le=10, title="Weight decay", description="Decoupled, per update."
     )
@@ -165,7 +194,7 @@ class Training(Part):
         gt=0,
         le=1e6,
         title="Clip norm",
-        description="Largest gradient norm over all trainable tensors of a run.",
+        description="Largest gradient norm over all trainable tensors of a run, once an update.",
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32",
@@ -190,11 +219,43 @@ class Training(Part):
             raise ValueError("give max_updates or epochs, not both")
         return self
 
-    def updates_for(self, num_examples: int) -> int:
-        """Number of updates for a training set; 6 epochs when nothing is said."""
+    @model_validator(mode="after")
+    def _parts_have_examples(self) -> Training:
+        if self.accumulation > self.batch_size:
+            raise ValueError(
+                f"accumulation: {self.batch_size} examples cannot be cut into "
+                f"{self.accumulation} parts"
+            )
+        if self.stepping == "batch":
+            return self
+        if self.accumulation != AUTHORS_PARTS:
+            raise ValueError(
+                "stepping: the authors step on four micro-batches, so paper_code needs "
+                f"accumulation: {AUTHORS_PARTS}"
+            )
+        if self.batch_size % AUTHORS_PARTS:
+            raise ValueError(
+                f"stepping: paper_code needs a batch_size of four equal parts, {self.batch_size} "
+                "has none; the authors have 32"
+            )
+        return self
+
+    def warmup_of(self, total: int) -> int:
+        """Count the warm-up's updates among ``total``."""
+        if self.warmup_updates is not None:
+            return min(self.warmup_updates, total)
+        return round(total * self.warmup)
+
+    def updates_for(self, num_examples: int, *, batch: int) -> int:
+        """Number of updates for a training set; 6 epochs when nothing is said.
+
+        Args:
+            num_examples: Examples of the training set, a count.
+            batch: Examples of one update, see ``core.stepping``.
+        """
         if self.max_updates is not None:
             return self.max_updates
-        per_epoch = -(-num_examples // self.batch_size)
+        per_epoch = -(-num_examples // batch)
         return max(1, round((self.epochs or 6.0) * per_epoch))
 
 

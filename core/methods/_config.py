@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 ParameterGroup = Literal["prompt", "selector", "head", "backbone"]
 GROUPS: tuple[ParameterGroup, ...] = ("prompt", "selector", "head", "backbone")
 Axis = Literal["vectors", "position", "length", "representation"]
+OptimizerName = Literal["adamw", "adafactor"]
 
 
 class Part(BaseModel):
@@ -126,6 +127,9 @@ class MethodConfig(Part, ABC):
     SOURCE: ClassVar[str] = ""
     ALIASES: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     DEFAULT_RATES: ClassVar[LearningRates]
+    ADAFACTOR_RATES: ClassVar[LearningRates] = LearningRates()
+    """Published rates with Adafactor. Its updates are about as large as those of AdamW at the same
+    rate, so that a group without one takes the default."""
     SEARCH: ClassVar[tuple[Search, ...]] = ()
     AXES: ClassVar[frozenset[Axis]] = frozenset()
     """What tasks that are trained jointly may each have for themselves, where it is trained."""
@@ -237,9 +241,28 @@ class MethodConfig(Part, ABC):
         found["head"] += sum(head_parameters(facts, count) for count in outputs[1:])
         return found
 
-    def resolved(self) -> MethodConfig:
+    def rates_with(self, optimizer: OptimizerName) -> LearningRates:
+        """Learning rates with an optimiser where the recipe gives none, for these settings."""
+        if optimizer == "adamw":
+            return self.default_rates
+        return self.ADAFACTOR_RATES.over(self.default_rates)
+
+    def search_with(self, optimizer: OptimizerName) -> tuple[Search, ...]:
+        """Values that tuning may try: rates as far from the optimiser's as from the defaults."""
+        own, usual = self.rates_with(optimizer), self.default_rates
+        found = []
+        for search in self.search:
+            place, _, group = search.field.rpartition(".")
+            if place == "learning_rates" and getattr(own, group) != getattr(usual, group):
+                times = getattr(own, group) / getattr(usual, group)
+                values = tuple(float(f"{float(value) * times:.3g}") for value in search.values)
+                search = replace(search, values=values)
+            found.append(search)
+        return tuple(found)
+
+    def resolved(self, optimizer: OptimizerName = "adamw") -> MethodConfig:
         """Return the same method with every learning rate filled in."""
-        rates = self.learning_rates.over(self.default_rates)
+        rates = self.learning_rates.over(self.rates_with(optimizer))
         return self.model_copy(update={"learning_rates": rates})
 
 

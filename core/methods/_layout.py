@@ -206,11 +206,12 @@ def insert(
     used = torch.full_like(slot, num_vectors) if active is None else active
     others: list[Layout] = []
     if share is not None:
-        num_tokens = batch.mask.sum(dim=1)
-        others = [
-            layout_of(num_tokens, Place(used, index, used), length, num_vectors, facts.lead)
-            for index in slots.unbind(dim=1)
-        ]
+        count = slots.shape[1]
+        places = Place(used.repeat(count), slots.T.reshape(-1), used.repeat(count))
+        num_tokens = batch.mask.sum(dim=1).repeat(count)
+        every = layout_of(num_tokens, places, length, num_vectors, facts.lead)
+        parts = (every.source, every.token_column, every.prompt_column)
+        others = [Layout(*one) for one in zip(*(part.chunk(count) for part in parts), strict=True)]
     place = Place(used, slots.gather(1, slot[:, None])[:, 0], used)
     inputs = _place(embeddings, batch, prompt, place, facts, share, others, deep)
     return replace(inputs, choice=choice or Choice())

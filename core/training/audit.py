@@ -47,7 +47,6 @@ from core.statistics.audit import (
     counts_by_class,
     information,
     modal,
-    paired_gain,
     permutations,
     random_choices,
     taken,
@@ -280,7 +279,7 @@ def _entry(
     uniform: Sequence[Indices],
 ) -> dict[str, Any]:
     """Judge all rows of the table; predictions are of shape (examples,), ``index`` of each row."""
-    judge, clusters = about.judge, about.judge.clusters
+    judge = about.judge
     every = [judge.metrics(given) for given in fixed]
     first = next(iter(every[0]))
     best = int(np.argmax([found[first] for found in every]))
@@ -305,8 +304,7 @@ def _entry(
         **about.numbers,
         "rows": rows,
         "gains": [
-            {"over": name, **paired_gain(judge.score, own, answers, clusters)._asdict()}
-            for name, answers in others.items()
+            {"over": name, **judge.gain(own, answers)._asdict()} for name, answers in others.items()
         ],
         "information": told._asdict(),
         "classes": list(about.classes),

@@ -19,7 +19,7 @@ from core.data.examples import Example
 from core.data.tokens import TokenisedSplit
 from core.methods._module import Choice, ChoosingMethod, TokenBatch
 from core.metrics import METRICS, Judged
-from core.statistics.audit import Indices
+from core.statistics.audit import Gain, Indices, mean_gain, paired_gain
 from core.training.batches import to_tokens
 from core.training.evaluate import answer_table
 from core.training.features import Chunk, PreparedSplit
@@ -220,21 +220,24 @@ class Judge:
 
     def score(self, predictions: Indices, rows: Indices) -> float:
         """Return the first metric of predictions on some of the examples, repeats allowed."""
-        if self._names[0] not in MEANS:
-            return METRICS[self._names[0]](self._judged(predictions, rows))
-        found = self._values[rows, predictions[rows]]
-        if np.isnan(found).any():
-            self._fill(predictions)
-            found = self._values[rows, predictions[rows]]
-        return float(found.mean())
+        return METRICS[self._names[0]](self._judged(predictions, rows))
 
-    def _fill(self, predictions: Indices) -> None:
-        """Judge each example's prediction by itself."""
-        for place in np.flatnonzero(
-            np.isnan(self._values[np.arange(len(predictions)), predictions])
-        ).tolist():
+    def gain(self, own: Indices, others: Sequence[Indices]) -> Gain:
+        """Compare predictions with those of each draw of other choices in the first metric."""
+        if self._names[0] not in MEANS:
+            return paired_gain(self.score, own, others, self.clusters)
+        first = self._each(own)
+        differences = np.mean([first - self._each(other) for other in others], axis=0)
+        return mean_gain(differences, self.clusters)
+
+    def _each(self, predictions: Indices) -> NDArray[np.float64]:
+        """Judge each example's prediction by itself, shape (examples,); known ones are kept."""
+        every = np.arange(len(predictions))
+        for place in np.flatnonzero(np.isnan(self._values[every, predictions])).tolist():
             judged = self._judged(predictions, np.array([place]))
             self._values[place, predictions[place]] = METRICS[self._names[0]](judged)
+        found: NDArray[np.float64] = self._values[every, predictions]
+        return found
 
     def _judged(self, predictions: Indices, rows: Indices) -> Judged:
         chosen = [self._examples[place] for place in rows.tolist()] if self._needs_texts else []

@@ -5,7 +5,7 @@ A checkpoint holds
     adapter.safetensors   the method's own tensors and the heads, as they are now
     adapter.json          card: run configuration, tasks, labels
     best.safetensors      the same tensors at the best evaluation, when that is an earlier one
-    state.safetensors     both moments and the step of AdamW
+    state.safetensors     the optimiser's state of each trained tensor
     state.json            ``RunProgress``, and the environment that it was reached in
     manifest.json         digests of all these
 
@@ -16,8 +16,6 @@ so that one folder is enough to continue a run exactly. A finished run's adapter
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -37,12 +35,12 @@ from core.methods._config import Part
 from core.metrics.judged import Kind
 from core.recipe import RunConfig
 from core.training.model import AdaptedModel, RunModel, build_model
+from core.training.optimizers import optimizer_tensors
 from core.training.sealed import Seal, SealedFolder, write_sealed
 
 ADAPTER, CARD, BEST = "adapter.safetensors", "adapter.json", "best.safetensors"
 STATE, PROGRESS = "state.safetensors", "state.json"
 ENVIRONMENT = "environment"
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 class TaskCard(Part):
@@ -144,7 +142,7 @@ class Restored:
         card: Whose checkpoint it is.
         progress: Where the run stands.
         tensors: Tensors of the model by name.
-        moments: Optimiser tensors by ``<kind>/<name of the trained tensor>``.
+        moments: Optimiser tensors by ``<key>/<name of the trained tensor>``.
         best: File with the tensors of the best evaluation, None before the first.
         environment: Environment that it was written in, see ``core.training.environment``.
         num_bytes: Size of its files.
@@ -182,17 +180,19 @@ def save_checkpoint(
         last_bytes: Size of the run's last checkpoint, 0 before the first.
 
     Raises:
+        DamagedCheckpoint: If the file of the best evaluation is not what was written.
         DiskFull: If there is no room for it.
         TrainingError: If the disk refuses for another reason.
     """
 
     def fill(folder: Path) -> None:
         save_file(model_tensors(model), folder / ADAPTER)
-        save_file(_moments(model, optimizer), folder / STATE)
+        save_file(optimizer_tensors(model, optimizer), folder / STATE)
         _write_json(folder / PROGRESS, {**asdict(progress), ENVIRONMENT: dict(environment)})
         _write_json(folder / CARD, card.model_dump(mode="json"))
         if best is not None:
-            _link(best, folder / BEST)
+            # Bytes of its own: what spoils one checkpoint must leave the others whole.
+            SealedFolder(best.parent).copy(best.name, folder / BEST)
 
     return write_sealed(
         target, fill, last_bytes=last_bytes, passing=lambda place: reach(f"checkpoint.{place}")
@@ -364,21 +364,5 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return load_tensors(SealedFolder(path.parent).read(path.name))
 
 
-def _moments(model: RunModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    names = {id(tensor): name for name, tensor in model.named_tensors().items()}
-    return {
-        f"{kind}/{names[id(parameter)]}": state[kind].detach().cpu().contiguous()
-        for parameter, state in optimizer.state.items()
-        for kind in MOMENTS
-    }
-
-
 def _write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, sort_keys=True, allow_nan=False), encoding="utf-8")
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)

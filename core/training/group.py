@@ -141,7 +141,7 @@ def updates_of(config: RunConfig, sizes: Mapping[str, int]) -> dict[str, int]:
         sizes: Training examples of every task that it reads, by name.
     """
     names = sorted(sizes)
-    total = config.training.updates_for(sum(sizes.values()))
+    total = config.training.updates_for(sum(sizes.values()), batch=config.examples_an_update)
     counts = config.regime.updates_of([sizes[name] for name in names], total)
     shares = dict(zip(names, counts, strict=True))
     return {task.name: shares[task.name] for task in config.trained_tasks}

@@ -21,11 +21,12 @@ from core.fault_points import reach
 from core.reporting import Ending, Progress, Reporter
 from core.states import Outcome, StopKind
 from core.training.audit import Audit, audit, is_audited
+from core.training.drawn import Drawn, DrawnPart
 from core.training.evaluate import Scores, evaluate
 from core.training.final import final_evaluation
 from core.training.launch import launch
 from core.training.results import finished
-from core.training.run import Drawn, TrainingRun
+from core.training.run import TrainingRun
 from core.training.streams import seeded_library_draws
 
 CHECKPOINT_SECONDS = 20.0
@@ -114,25 +115,46 @@ class GroupLoop:
         for run in runs:
             with self._own_fault(run):
                 drawn[run] = run.draw()
-        logits = self._forward(drawn)
-        losses = {run: item.loss(logits[run]) for run, item in drawn.items()}
-        values = {run: loss.item() for run, loss in losses.items()}
-        for run, item in drawn.items():
-            with self._own_fault(run):
-                self._check(run, item.task, values[run])
+        sums = dict.fromkeys(drawn, 0.0)
+        for turn in range(max((len(item.parts) for item in drawn.values()), default=0)):
+            for run, value in self._backward(drawn, turn).items():
+                sums[run] += value
         kept = [run for run in drawn if run in self.active]
-        if kept:
-            torch.autograd.backward([losses[run] for run in kept])
         for run in kept:
             with self._own_fault(run):
                 item = drawn[run]
-                scalars = run.update(item.task, values[run], len(item.target))
+                loss = sums[run] / item.num_losses
+                scalars = run.update(item.task, loss, item.num_examples)
                 self._reporter.scalars(run.run_id, run.progress.step, scalars)
         wall = self._charge({run: drawn[run].num_tokens for run in drawn})
         for run in kept:
             before = run.seconds_per_step
             run.seconds_per_step = SMOOTHING * before + (1 - SMOOTHING) * wall if before else wall
         self._after_step([run for run in kept if run in self.active])
+
+    def _backward(self, drawn: dict[TrainingRun, Drawn], turn: int) -> dict[TrainingRun, float]:
+        """Add the gradients of one part of every run's update.
+
+        Returns:
+            Weighted loss of each run that has this part and goes on, in nats.
+        """
+        parts = {
+            run: item.parts[turn]
+            for run, item in drawn.items()
+            if run in self.active and turn < len(item.parts)
+        }
+        logits = self._forward(parts, turn)
+        losses = {run: part.loss(logits[run]) for run, part in parts.items()}
+        values = {run: loss.item() for run, loss in losses.items()}
+        for run, value in values.items():
+            with self._own_fault(run):
+                self._check(run, drawn[run].task, value)
+        kept = [run for run in parts if run in self.active]
+        if kept:
+            # The rows of all parts come out of one graph.
+            is_followed = any(turn + 1 < len(drawn[run].parts) for run in kept)
+            torch.autograd.backward([losses[run] for run in kept], retain_graph=is_followed)
+        return {run: values[run] for run in kept}
 
     def _check(self, run: TrainingRun, task: str, loss: float) -> None:
         """Leave a gap in the curve and raise NonFiniteLoss where a loss is no number."""
@@ -143,7 +165,7 @@ class GroupLoop:
             self._reporter.scalars(run.run_id, step, run.loss_scalars(task, loss))
             raise
 
-    def _forward(self, drawn: dict[TrainingRun, Drawn]) -> dict[TrainingRun, Tensor]:
+    def _forward(self, drawn: dict[TrainingRun, DrawnPart], turn: int) -> dict[TrainingRun, Tensor]:
         """Score every run's rows; runs with dropout pass alone, with their own draws."""
         logits = {run: item.logits for run, item in drawn.items() if item.logits is not None}
         together = [
@@ -160,7 +182,8 @@ class GroupLoop:
                 continue
             module, backbone = run.dropout_module(), run.warm.backbone
             seed, step = run.config.seeds.init, run.progress.step
-            with seeded_library_draws(seed, step, "dropout", backbone.device):
+            site = f"dropout/{turn}" if turn else "dropout"
+            with seeded_library_draws(seed, step, site, backbone.device):
                 module.train()
                 logits[run] = launch(backbone, [item.rows])[0]
                 module.eval()
@@ -223,7 +246,7 @@ class GroupLoop:
 
         def is_stopped(rows: int) -> bool:
             now = self._clock()
-            if now - self._told >= PROGRESS_SECONDS:
+            if not rows or now - self._told >= PROGRESS_SECONDS:
                 self._told = now
                 self._tell(run, f"auditing {rows}")
             return self._reporter.stop_wanted(run.run_id) is not None

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from core.errors import BackboneChanged, DamagedCheckpoint
-from core.training.checkpoint import MOMENTS, load_checkpoint, put_tensors
+from core.training.checkpoint import load_checkpoint, put_tensors
 from core.training.environment import differences
-from core.training.model import RunModel
+from core.training.optimizers import START_ANEW, put_optimizer_tensors
 from core.training.run import TrainingRun
-
-START_ANEW = "Continue from an earlier checkpoint, or start the run anew."
 
 
 def resume(run: TrainingRun, folder: Path) -> str:
@@ -42,8 +36,11 @@ def resume(run: TrainingRun, folder: Path) -> str:
             hint="Bring the former weights back and retry, or clone the run to train it anew.",
         )
     put_tensors(run.model, restored.tensors)
-    put_moments(run.model, run.optimizer, restored.moments)
+    put_optimizer_tensors(run.model, run.updater.optimizer, restored.moments)
     run.progress = restored.progress
+    if run.progress.step:
+        # An evaluation that is still due tells the rates of the last update.
+        run.updater.set_rates(run.progress.step - 1)
     run.shelf.take_over(restored)
     changes = differences(restored.environment, run.environment)
     if not changes:
@@ -53,40 +50,3 @@ def resume(run: TrainingRun, folder: Path) -> str:
         f"Continued in another environment: {changes}; its numbers may differ from an unbroken "
         "run's in the last digits."
     )
-
-
-def put_moments(
-    model: RunModel, optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]
-) -> None:
-    """Give an optimiser the moments of a checkpoint.
-
-    Raises:
-        DamagedCheckpoint: If they are not those of the model's trained tensors.
-    """
-    names = {id(tensor): name for name, tensor in model.named_tensors().items()}
-    left = set(moments)
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            name = names[id(parameter)]
-            keys = [f"{kind}/{name}" for kind in MOMENTS]
-            found = {
-                kind: moments[key]
-                for kind, key in zip(MOMENTS, keys, strict=True)
-                if key in moments
-            }
-            if not found:
-                continue  # no gradient has reached it yet
-            shapes = [tuple(tensor.shape) for tensor in found.values()]
-            if shapes != [(), tuple(parameter.shape), tuple(parameter.shape)]:
-                raise DamagedCheckpoint(
-                    f"The checkpoint's moments of {name} do not fit it.", hint=START_ANEW
-                )
-            optimizer.state[parameter] = {
-                kind: tensor.to(parameter.device).clone() for kind, tensor in found.items()
-            }
-            left.difference_update(keys)
-    if left:
-        raise DamagedCheckpoint(
-            f"The checkpoint has moments of nothing that is trained: {min(left)}.",
-            hint=START_ANEW,
-        )

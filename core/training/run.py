@@ -16,18 +16,20 @@ from core.errors import NonFiniteLoss
 from core.methods._module import SelectorNoise
 from core.recipe import RunConfig
 from core.reporting import Checkpoint
-from core.training.batches import TaskOrder, to_tokens
+from core.stepping import parts_of_update
+from core.training.batches import Batch, TaskOrder, to_tokens
 from core.training.checkpoint import AdapterCard, RunProgress, put_tensors, read_tensors
+from core.training.drawn import Drawn, DrawnPart, cut_rows, cut_units
 from core.training.environment import conditions
 from core.training.evaluate import Scores, Scoring
 from core.training.features import PreparedSplit
 from core.training.launch import Rows
-from core.training.losses import Target, loss_of, summed_loss
 from core.training.model import RunModel
 from core.training.part import TaskPart, mean_of
-from core.training.schedules import evaluation_steps, rate_factor, temperature
+from core.training.schedules import evaluation_steps, temperature
 from core.training.shelf import Shelf
 from core.training.streams import generator
+from core.training.updates import Updater
 from core.training.warm import WarmBackbone
 
 RECENT_LOSSES = 50
@@ -51,32 +53,6 @@ class Member:
     folder: Path
     resume_from: Path | None = None
     init_from: Path | None = None
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What one update of a run works on.
-
-    Attributes:
-        task: Task of this update.
-        rows: Adapted rows for the backbone, None when ``logits`` are known without it.
-        logits: Scores from cached outputs, None when the backbone must run.
-        target: Right answers.
-        num_tokens: Tokens and prompt vectors of all rows, what the cost is shared by.
-    """
-
-    task: str
-    rows: Rows | None
-    logits: Tensor | None
-    target: Target
-    num_tokens: int
-
-    def loss(self, logits: Tensor) -> Tensor:
-        """Return the mean loss of the examples in nats."""
-        candidates = None if self.rows is None else self.rows.inputs.candidates
-        if candidates is not None:
-            return summed_loss(logits, self.target, candidates)
-        return loss_of(logits, self.target)
 
 
 class TrainingRun:
@@ -118,13 +94,12 @@ class TrainingRun:
         self.total = sum(updates.values())
         self.has_dropout = training.backbone_dropout
         self.is_cached = model.is_constant and not self.has_dropout
-        self.groups = model.parameter_groups()
         self.num_trainable = model.num_trainable()
-        self.optimizer = self._make_optimizer()
-        self._parameters = [tensor for group in self.groups.values() for tensor in group]
+        self.updater = Updater(self.config, model, self.total)
         self._order = TaskOrder(updates, data_seed)
         self._plans = {
-            name: part.plan(training.batch_size, data_seed) for name, part in parts.items()
+            name: part.plan(self.config.examples_an_update, data_seed)
+            for name, part in parts.items()
         }
         self.has_dev = all(len(part.splits["dev"]) for part in parts.values())
         self._evaluations = frozenset(
@@ -143,17 +118,6 @@ class TrainingRun:
     def is_joint(self) -> bool:
         """True when it is trained on several tasks."""
         return len(self.parts) > 1
-
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        rates = self.config.method.resolved().learning_rates
-        return torch.optim.AdamW(
-            [
-                {"params": tensors, "lr": getattr(rates, name), "base": getattr(rates, name)}
-                for name, tensors in self.groups.items()
-            ],
-            weight_decay=self.config.training.weight_decay,
-            fused=True,
-        )
 
     @property
     def pooling(self) -> Pooling:
@@ -177,14 +141,6 @@ class TrainingRun:
     def is_saved(self) -> bool:
         """True when a checkpoint of exactly this place exists, or nothing was done yet."""
         return self.shelf.holds(self.progress)
-
-    @property
-    def rates(self) -> dict[str, float]:
-        """Learning rates of the last update, by parameter group."""
-        return {
-            name: float(group["lr"])
-            for name, group in zip(self.groups, self.optimizer.param_groups, strict=True)
-        }
 
     def dropout_module(self) -> nn.Module:
         """Return the module in which dropout is switched on while an update is made."""
@@ -260,25 +216,51 @@ class TrainingRun:
         task, place = self._order.at(step)
         part, batch = self.parts[task], self._plans[task].batch(place)
         device = self.warm.backbone.device
-        rows, answers = part.rows_of(batch), part.target(batch, device)
         pooled = self.pooled(task, "train")
         if pooled is not None:
+            rows = part.rows_of(batch)
             chosen = pooled[torch.from_numpy(rows).to(device)]
-            return Drawn(task, None, part.model.score(chosen), answers, len(rows))
-        tokens = to_tokens(
-            part.splits["train"].tokens, rows, batch.length, device, self.feature(task, "train")
-        )
+            known = DrawnPart(None, part.model.score(chosen), part.target(batch, device))
+            return Drawn(task, (known,), len(rows))
         noise = SelectorNoise(
             generator(self.config.seeds.init, step, "selector"),
             temperature(self.config.method, step, self.total),
             step / self.total,
         )
-        adapted = Rows(part.model, part.model.method.adapt(tokens, noise), self.pooling)
+        count = parts_of_update(self.config.training, self.config.method)
+        smaller = [Batch(units, batch.length) for units in cut_units(batch.units, count)]
+        is_theirs = self.config.training.stepping == "paper_code"
+        if is_theirs:  # each micro-batch makes draws of its own
+            cut = [self._adapted(task, item, noise) for item in smaller]
+        else:
+            counts = [len(part.rows_of(item)) for item in smaller]
+            whole = self._adapted(task, batch, noise)
+            cut = [whole] if len(smaller) == 1 else cut_rows(whole, counts)
+        parts = tuple(
+            DrawnPart(
+                rows,
+                None,
+                part.target(item, device),
+                1.0 if is_theirs else len(item.units) / len(batch.units),
+            )
+            for rows, item in zip(cut, smaller, strict=True)
+        )
         # Where the loss sums over choices, each is a pass of its own.
-        passes = adapted.inputs.embeddings.shape[0]
+        passes = sum(rows.inputs.embeddings.shape[0] for rows in cut)
         self.progress.forward_equivalents += passes
         num_tokens = passes * (batch.length + self.config.method.prompt_length)
-        return Drawn(task, adapted, None, answers, num_tokens)
+        return Drawn(task, parts, num_tokens, len(parts) if is_theirs else 1)
+
+    def _adapted(self, task: str, batch: Batch, noise: SelectorNoise) -> Rows:
+        part, device = self.parts[task], self.warm.backbone.device
+        tokens = to_tokens(
+            part.splits["train"].tokens,
+            part.rows_of(batch),
+            batch.length,
+            device,
+            self.feature(task, "train"),
+        )
+        return Rows(part.model, part.model.method.adapt(tokens, noise), self.pooling)
 
     def check_loss(self, loss: float) -> None:
         """Raise NonFiniteLoss, before anything is changed, when a loss is no number."""
@@ -291,15 +273,10 @@ class TrainingRun:
         Raises:
             NonFiniteLoss: If the gradient is no number; nothing is changed then.
         """
-        step, training, progress = self.progress.step, self.config.training, self.progress
-        norm = nn.utils.clip_grad_norm_(self._parameters, training.clip_norm)
-        if not math.isfinite(norm.item()):
-            raise self._divergence(f"the gradient's norm became {norm.item()}")
-        factor = rate_factor(step, self.total, warmup=training.warmup, schedule=training.schedule)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base"] * factor
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        step, progress = self.progress.step, self.progress
+        norm = self.updater.apply(step)
+        if not math.isfinite(norm):
+            raise self._divergence(f"the gradient's norm became {norm}")
         progress.step = step + 1
         progress.examples += num_examples
         losses = [*progress.recent_losses.get(task, ()), loss]
@@ -354,7 +331,7 @@ class TrainingRun:
             progress.worse_evaluations += 1
         scalars = {f"dev/{name}": number for name, number in summary.items()}
         scalars["dev/loss"] = mean_of({task: found.loss() for task, found in scores.items()})
-        scalars.update({f"learning_rate/{name}": rate for name, rate in self.rates.items()})
+        scalars.update({f"learning_rate/{name}": rate for name, rate in self.updater.rates.items()})
         if self.is_joint:
             for task, found in scores.items():
                 scalars[f"dev/{task}/loss"] = found.loss()
@@ -374,10 +351,10 @@ class TrainingRun:
             TrainingError: If the disk refuses for another reason.
         """
         # One number of each tensor, which any infinity or NaN in it makes the like.
-        sums = torch.stack([tensor.detach().sum() for tensor in self._parameters])
+        sums = torch.stack([tensor.detach().sum() for tensor in self.updater.parameters])
         if not bool(torch.isfinite(sums).all()):
             raise self._divergence("a weight is no number")
-        return self.shelf.put(self.model, self.optimizer, self.progress)
+        return self.shelf.put(self.model, self.updater.optimizer, self.progress)
 
     def put_best(self) -> None:
         """Give the model the tensors of the best evaluation.
@@ -392,7 +369,7 @@ class TrainingRun:
         place = min(self.progress.step, self.total - 1)
         losses = self.progress.recent_losses.get(self._order.at(place)[0])
         last = f"; the last finite loss was {losses[-1]:.4g}" if losses else ""
-        rates = ", ".join(f"{name} {rate:.3g}" for name, rate in self.rates.items())
+        rates = ", ".join(f"{name} {rate:.3g}" for name, rate in self.updater.rates.items())
         return NonFiniteLoss(
             f"At update {place + 1} of {self.total} {what}{last} (learning rates: {rates}).",
             hint="Clone the run with lower learning rates.",

@@ -12,7 +12,7 @@ CODE_DECAY = 3e-5 / 10
 
 
 def rate_factor(
-    step: int, total: int, *, warmup: float, schedule: Literal["constant", "linear"]
+    step: int, total: int, *, warmup: int, schedule: Literal["constant", "linear"]
 ) -> float:
     """Return what a learning rate is multiplied by, 0 to 1.
 
@@ -23,15 +23,14 @@ def rate_factor(
     Args:
         step: Update about to be made, 0 to ``total - 1``.
         total: Updates planned, a count.
-        warmup: Share of the updates, 0 to 1.
+        warmup: Updates of the warm-up, a count.
         schedule: What follows the warm-up.
     """
-    warm = round(total * warmup)
-    if step < warm:
-        return (step + 1) / warm
+    if step < warmup:
+        return (step + 1) / warmup
     if schedule == "constant":
         return 1.0
-    return (total - step) / (total - warm)
+    return (total - step) / (total - warmup)
 
 
 def temperature(method: MethodConfig, step: int, total: int) -> float:

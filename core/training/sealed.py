@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,22 @@ class SealedFolder:
         if hashlib.sha256(content).hexdigest() != self._files[name]["sha256"]:
             raise self._damage(f"{name} is not what was written")
         return content
+
+    def copy(self, name: str, target: Path) -> None:
+        """Copy a file.
+
+        Raises:
+            DamagedCheckpoint: If the file is missing or differs from what was written.
+            OSError: If the disk refuses.
+        """
+        if name not in self._files:
+            raise self._damage(f"{name} does not belong to it")
+        try:
+            shutil.copyfile(self.folder / name, target)
+        except FileNotFoundError as error:
+            raise self._damage(f"{name} cannot be read ({error.strerror})") from error
+        if _digest(target) != self._files[name]["sha256"]:
+            raise self._damage(f"{name} is not what was written")
 
     def _bytes(self, name: str) -> bytes:
         try:

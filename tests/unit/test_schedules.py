@@ -5,26 +5,37 @@ import math
 import pytest
 
 from core.methods import METHODS
+from core.recipe_parts import Training
 from core.training.schedules import evaluation_steps, rate_factor, temperature
 
 
 def test_linear_rises_to_one_and_falls_without_reaching_zero() -> None:
-    factors = [rate_factor(step, 10, warmup=0.2, schedule="linear") for step in range(10)]
+    factors = [rate_factor(step, 10, warmup=2, schedule="linear") for step in range(10)]
     assert factors[:3] == [0.5, 1.0, 1.0]
     assert factors == sorted(factors[:2]) + sorted(factors[2:], reverse=True)
     assert factors[-1] == pytest.approx(1 / 8)
 
 
 def test_constant_stays_at_one_after_the_warm_up() -> None:
-    factors = [rate_factor(step, 8, warmup=0.5, schedule="constant") for step in range(8)]
+    factors = [rate_factor(step, 8, warmup=4, schedule="constant") for step in range(8)]
     assert factors == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("total", [1, 2, 3])
 @pytest.mark.parametrize("warmup", [0.0, 0.06, 0.99])
 def test_very_short_runs_have_positive_rates(total: int, warmup: float) -> None:
+    warm = Training(warmup=warmup).warmup_of(total)
     for step in range(total):
-        assert 0 < rate_factor(step, total, warmup=warmup, schedule="linear") <= 1
+        assert 0 < rate_factor(step, total, warmup=warm, schedule="linear") <= 1
+
+
+def test_the_warm_up_is_a_count_where_one_is_given() -> None:
+    published = Training(warmup_updates=500, schedule="constant")
+    assert [published.warmup_of(total) for total in (20_000, 400)] == [500, 400]
+    assert [Training(warmup=0.1).warmup_of(30), Training(warmup_updates=0).warmup_of(30)] == [3, 0]
+    factors = [rate_factor(step, 2000, warmup=500, schedule="constant") for step in range(2000)]
+    assert factors[:3] == [1 / 500, 2 / 500, 3 / 500]
+    assert factors[498] < 1 == min(factors[499:]) == max(factors)
 
 
 def test_temperature_moves_from_start_to_end() -> None:

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from core.backbones.load import Backbone
 from core.errors import BackboneError
 from core.methods._inside import InsideMethod
 from core.methods.bitfit.config import Config
+
+
+class InPrecision(nn.Module):
+    """Hands a trained tensor, float32, to a module that computes in another precision.
+
+    Args:
+        dtype: The module's precision.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._dtype = dtype
+
+    def forward(self, trained: Tensor) -> Tensor:
+        """Return the tensor in the module's precision, with its gradient."""
+        return trained.to(self._dtype)
 
 
 def build(config: Config, backbone: Backbone, generator: torch.Generator) -> InsideMethod:
@@ -19,11 +36,15 @@ def build(config: Config, backbone: Backbone, generator: torch.Generator) -> Ins
     """
     copy = backbone.share_module()
     trained: dict[str, nn.Parameter] = {}
-    for name, module in copy.named_modules():
+    for name, module in list(copy.named_modules()):
         bias = getattr(module, "bias", None)
         if isinstance(bias, nn.Parameter):
-            module.bias = nn.Parameter(bias.detach().float().clone())
-            trained[f"{name}.bias"] = module.bias
+            own = nn.Parameter(bias.detach().float().clone())
+            module.bias = own
+            trained[f"{name}.bias"] = own
+            if bias.dtype != own.dtype:
+                cast = InPrecision(bias.dtype)
+                parametrize.register_parametrization(module, "bias", cast, unsafe=True)
     if not trained:
         raise BackboneError(
             f"{backbone.name} has no bias terms, so BitFit would train nothing.",

@@ -51,6 +51,7 @@ class Config(Fields):
         for (position, length, representation), name in {**PAPER_NAMES, **CONTROLS}.items()
     }
     DEFAULT_RATES: ClassVar[LearningRates] = LearningRates(prompt=3e-2, selector=1e-2, head=1e-2)
+    ADAFACTOR_RATES: ClassVar[LearningRates] = LearningRates(prompt=0.3, selector=0.3)
     SEARCH: ClassVar[tuple[Search, ...]] = (
         Search("learning_rates.prompt", (3e-3, 1e-2, 3e-2, 1e-1), "as for prompt tuning"),
         Search("learning_rates.selector", (1e-3, 1e-2), "below the prompt's rate"),

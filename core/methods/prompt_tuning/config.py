@@ -36,6 +36,7 @@ class Config(SoftPromptConfig):
         "capacity": {"pool_to_match": POOL_TO_MATCH},
     }
     DEFAULT_RATES: ClassVar[LearningRates] = LearningRates(prompt=3e-2, head=1e-2)
+    ADAFACTOR_RATES: ClassVar[LearningRates] = LearningRates(prompt=0.3)
     SEARCH: ClassVar[tuple[Search, ...]] = (
         Search("learning_rates.prompt", (3e-3, 1e-2, 3e-2, 1e-1), "a decade around the default"),
         Search("learning_rates.head", (3e-3, 1e-2), "as for the linear probe"),

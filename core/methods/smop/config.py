@@ -24,6 +24,7 @@ class Config(SoftPromptConfig):
     TITLE: ClassVar[str] = "SMoP"
     SOURCE: ClassVar[str] = "Choi et al. 2023, EMNLP, Sparse Mixture of Prompts, section 2"
     DEFAULT_RATES: ClassVar[LearningRates] = LearningRates(prompt=3e-2, selector=1e-2, head=1e-2)
+    ADAFACTOR_RATES: ClassVar[LearningRates] = LearningRates(prompt=0.5, selector=0.5)
     SEARCH: ClassVar[tuple[Search, ...]] = (
         Search("learning_rates.prompt", (3e-3, 1e-2, 3e-2, 1e-1), "as for prompt tuning"),
         Search("learning_rates.selector", (1e-3, 1e-2), "as for dynamic prompts"),

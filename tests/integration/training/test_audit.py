@@ -74,7 +74,9 @@ def share_right(run: TrainingRun, logits: list[np.ndarray]) -> float:
     return sum(hits) / len(hits)
 
 
-@pytest.mark.parametrize("method", [CUTS, SLOTS], ids=["cut", "slot"])
+@pytest.mark.parametrize(
+    "method", [CUTS, pytest.param(SLOTS, marks=pytest.mark.full)], ids=["cut", "slot"]
+)
 def test_every_row_of_the_table_by_literal_loops(
     configure: Make, tmp_path: Path, warm: WarmBackbones, method: dict[str, Any]
 ) -> None:

@@ -34,7 +34,8 @@ def evaluate_again(
     last = broken.checkpoints["r0"][-1]
     again = Recorder()
     train_group([Member("r0", config, folder, last.folder)], again, warm, data)
-    assert again.phases["r0"] == ["loading", "training", "testing"]
+    scoring = [phase for phase in again.phases["r0"] if not phase.startswith("auditing")]
+    assert scoring == ["loading", "training", "testing"]
     assert (again.losses, again.checkpoints) == ({}, {})
     return again
 

@@ -93,7 +93,8 @@ def test_every_example_is_counted_in_its_order(
             assert 0 <= row["cut"] <= 10
     assert sum(recorder.histograms["r0", "cut"][6]) == 21
     assert recorder.phases["r0"][0] == "loading"
-    assert recorder.phases["r0"][-1] == "testing"
+    assert "testing" in recorder.phases["r0"]
+    assert recorder.phases["r0"][-1].startswith("auditing")
     evaluated = recorder.scalars_at["r0"]
     assert list(evaluated) == [3, 6]
     assert {"dev/loss", "dev/accuracy", "learning_rate/head", "selector/entropy"} <= set(

@@ -21,7 +21,7 @@ METHODS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("stop_at", [1, 4])
+@pytest.mark.parametrize("stop_at", [1, 4, 5])
 def test_a_drained_run_continues_bit_for_bit(
     method: str,
     stop_at: int,
@@ -41,8 +41,13 @@ def test_a_drained_run_continues_bit_for_bit(
     train_group([member], resumed, warm)
     assert stopping.losses["r0"] | resumed.losses["r0"] == whole.losses["r0"]
     assert min(resumed.losses["r0"]) == stop_at + 1
+    if stop_at == 5:  # just before an evaluation, which is then the first thing that is told
+        assert min(resumed.scalars_at["r0"]) == stop_at
     stopping.scalars_at.setdefault("r0", {}).update(resumed.scalars_at["r0"])
     resumed.scalars_at = stopping.scalars_at
+    assert resumed.scalars_at["r0"] == whole.scalars_at["r0"]
+    for place, counts in whole.histograms.items():
+        assert stopping.histograms.get(place, {}) | resumed.histograms[place] == counts
     assert digest(resumed, "r0") == digest(whole, "r0")
     for key in ("updates", "examples"):
         assert resumed.endings["r0"].result[key] == whole.endings["r0"].result[key]
