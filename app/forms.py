@@ -28,6 +28,7 @@ Values = dict[str, Any]
 SIMPLE_TRAINING = ("max_updates", "max_tokens", "batch_size")
 OWN_PLACES = (
     "kind", "learning_rates", "num_virtual_tokens", "position", "length", "representation",
+    "cut_from", "pool_to_match",
 )  # fmt: skip
 FORM_DEFAULTS = {"training.max_updates": 200, "training.max_tokens": 64}
 DEFAULT_METHODS = ("prompt_tuning", "adap_ins_pos")
@@ -116,16 +117,20 @@ def fields_of(
 
 
 def method_choices() -> tuple[tuple[str, str], ...]:
-    """Label and value of each method of the form: kinds first, then the paper's names and controls."""
+    """Label and value of each method of the form: kinds, then the paper's names and controls."""
     found: list[tuple[str, str]] = []
     for kind, config in METHODS.items():
-        # A kind whose plain form is one of its aliases is offered by these alone.
-        if not config.ALIASES or config(kind=kind).label == kind:
+        if is_offered(kind):
             found.append((f"{config.TITLE} · {kind}", kind))
         for alias, axes in config.ALIASES.items():
             found.append((f"{_axes(axes) or config.TITLE} · {alias}", alias))
     plain = [item for item in found if item[1] in METHODS]
     return (*plain, *(item for item in found if item[1] not in METHODS))
+
+
+def is_offered(kind: str) -> bool:
+    """Tell whether a kind is offered by itself; one whose plain form has a name by names alone."""
+    return METHODS[kind](kind=kind).label == kind
 
 
 def _axes(axes: Mapping[str, object]) -> str:
@@ -156,7 +161,7 @@ def method_fields(kind: str) -> tuple[FormField, ...]:
     """Settings of one kind of method, learning rates included."""
     config = METHODS[kind]
     # The paper's names fix the axes, and a cut fits only one of them.
-    besides = (*OWN_PLACES, "cut") if config.ALIASES else OWN_PLACES
+    besides = OWN_PLACES if is_offered(kind) else (*OWN_PLACES, "cut")
     settings = fields_of(config, f"method.{kind}.", besides=besides)
     rates = (
         _rate_field(item, getattr(config.DEFAULT_RATES, last_part(item.path)))

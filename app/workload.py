@@ -21,6 +21,7 @@ from core.recipe import Cell, Recipe
 from core.recipe_parts import TaskChoice
 from core.regimes import RegimeConfig, Source
 from core.settings import Settings
+from core.stepping import examples_an_update
 
 SAMPLE = 256
 UNKNOWN_TRAIN, UNKNOWN_DEV = 1000, 200
@@ -125,7 +126,9 @@ def loads(recipe: Recipe, data: DataOf) -> Iterator[Load]:
             for task in sorted((cell.task, *cell.partners), key=lambda task: task.name)
         }
         sizes = [part.num_train for part in found.values()]
-        shares = cell.regime.updates_of(sizes, training.updates_for(sum(sizes)))
+        batch = examples_an_update(training, cell.method)
+        total = training.updates_for(sum(sizes), batch=batch)
+        shares = cell.regime.updates_of(sizes, total)
         updates = dict(zip(found, shares, strict=True))
         trained = list(found) if cell.regime.is_joint else [cell.task.name]
         yield _load(
@@ -145,6 +148,7 @@ def _load(
     repeats: int,
 ) -> Load:
     training, parts = recipe.training, list(by_name.values())
+    batch = examples_an_update(training, cell.method)
     total = sum(updates)
     names = [task.name for task in (cell.task, *cell.partners) if task.name in by_name]
 
@@ -158,7 +162,7 @@ def _load(
         backbone=cell.backbone.label,
         method_kind=cell.method.kind,
         max_tokens=training.max_tokens,
-        batch_size=min(training.batch_size, max(part.num_train for part in parts)),
+        batch_size=min(batch, max(part.num_train for part in parts)),
         updates=total,
         repeats=repeats,
         tokens=mean(tokens) + cell.method.prompt_length,

@@ -11,6 +11,7 @@ from core.methods import MethodConfig
 from core.regimes import RegimeConfig
 from core.regimes.few_shot import Config as FewShot
 from core.regimes.multi_task import Config as MultiTask
+from core.stepping import refusal
 from core.tasks import TASKS, TaskSpec
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def check(recipe: Recipe) -> None:
     checks = (
         _summed_choices,
         _lacking_trials,
+        _stepping,
         _joint,
         _derived,
         _exact_updates,
@@ -80,6 +82,12 @@ def _lacking_trials(recipe: Recipe) -> Iterator[Problem]:
     for place, method in enumerate(recipe.methods):
         if method.lacks_trials and recipe.tuning.protocol != "tuned":
             yield ("methods", place, "cut"), method.lacks_trials
+
+
+def _stepping(recipe: Recipe) -> Iterator[Problem]:
+    pairs = ((method, regime) for method in recipe.methods for regime in recipe.regimes)
+    texts = (refusal(recipe.training, method, regime) for method, regime in pairs)
+    yield from ((("training", "stepping"), text) for text in dict.fromkeys(texts) if text)
 
 
 def _joint(recipe: Recipe) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from core.methods import MethodConfig, Search
+from core.methods import MethodConfig, OptimizerName, Search
 from core.recipe import Recipe, RunConfig
 from core.recipe_parts import RunSeeds, Seeds
 from core.tasks import TASKS
@@ -78,7 +78,9 @@ def trials(recipe: Recipe, configs: Sequence[RunConfig] = ()) -> list[Trial]:
     cells = {config.config_hash: config for config in configs or recipe.runs()}
     found = []
     for cell, config in cells.items():
-        for method in settings(config.method, recipe.tuning.trials, salt=cell):
+        for method in settings(
+            config.method, recipe.tuning.trials, salt=cell, optimizer=config.training.optimizer
+        ):
             changed = config.model_copy(update={"method": method, "seeds": seeds})
             found += [Trial(cell, part) for part in _parts(changed, recipe.tuning.folds)]
     return found
@@ -95,7 +97,9 @@ def trial_seeds(seeds: Seeds) -> RunSeeds:
     return RunSeeds(data=_unused(seeds.data), init=_unused(seeds.init))
 
 
-def settings(method: MethodConfig, count: int, *, salt: str = "") -> list[MethodConfig]:
+def settings(
+    method: MethodConfig, count: int, *, salt: str = "", optimizer: OptimizerName = "adamw"
+) -> list[MethodConfig]:
     """Choose settings from a method's search space, evenly spread, the given one first.
 
     Each next setting takes the values used least so far; of those it is the farthest from all
@@ -106,8 +110,9 @@ def settings(method: MethodConfig, count: int, *, salt: str = "") -> list[Method
         method: Settings as written, learning rates filled in.
         count: Settings wanted, a count.
         salt: Makes the last tie-break differ between cells.
+        optimizer: Optimiser whose learning rates are tried.
     """
-    space = method.search
+    space = method.search_with(optimizer)
     grid = [
         setting
         for setting in itertools.product(*(search.values for search in space))

@@ -25,6 +25,7 @@ from core.store.migrate import upgrade
 from core.store.models import Run
 from core.store.runs import ClaimedRun
 from core.store.session import Store
+from tests.audit_example import audit_entry
 
 UPDATES = 100
 EVALUATIONS = 10
@@ -333,6 +334,7 @@ def _success(config: RunConfig, home: Path, run_id: str) -> Ending:
             "test_source": "test.jsonl",
             "group": 4,
             "environment": {"python": "3.11"},
+            **({"audit": [audit_entry(HOSTILE)]} if label == "adap_ins_pos" else {}),
         },
         files={"adapter": adapter},
     )

@@ -14,6 +14,7 @@ from app.api._parts import SettingsOf, StoreOf, as_json
 from app.attempt_logs import attempt_text
 from app.audit_words import MEANING, bars, described
 from app.outcome_words import attempt_title, ended_by
+from app.right_slots import slots_by_place
 from app.run_words import about
 from app.stored_config import read_config
 from core.errors import ConfigError, NotFound
@@ -122,6 +123,15 @@ def _choice_names(view: RunView, axis: str) -> tuple[str, ...]:
         return read_config(view.config, view.row.slug).method.choice_names.get(axis, ())
     except ConfigError:
         return ()
+
+
+@router.get("/runs/{run_id}/places")
+def places(store: StoreOf, settings: SettingsOf, run_id: str) -> dict[str, Any] | None:
+    """Slots that a run took on dev by the right place; null where no right place is known."""
+    with store.read() as session:
+        view = queries.run_view(session, run_id)
+    found = slots_by_place(view, settings)
+    return None if found is None else as_json(found)
 
 
 @router.get("/runs/{run_id}/log")

@@ -7,6 +7,7 @@ import { draw, layout, merge, smooth } from "./charts.js";
 import { againButton, attemptsCard, endNote, readLogs, stalledNote } from "./run_attempts.js";
 import { continuesText, isResumed, scoringText, taskText } from "./views_home.js";
 import { auditCards, drawAudits } from "./run_audit.js";
+import { placesCard, readPlaces } from "./run_places.js";
 import { extraCard, metricTitle, taskColors, tasksCard } from "./run_tasks.js";
 
 const ACTIVE = ["starting", "running", "stopping"];
@@ -220,7 +221,7 @@ function body(view, curves, ui) {
       ${devNames(curves, view).length ? chartCard("dev", "On dev") : ""}
       ${Object.entries(CHOICES).map(([name, [title, note]]) => view.histograms.includes(name) && chartCard(name, title, note))}
     </div>${evaluations(curves, view)}` : !ENDED.includes(row.state) && html`<section class="card empty" data-key="wait"><p>${waiting}</p></section>`}
-    ${auditCards(view)}${attemptsCard(view, ui.logs)}${timeline(view)}${configTable(view.config)}
+    ${placesCard(ui)}${auditCards(view)}${attemptsCard(view, ui.logs)}${timeline(view)}${configTable(view.config)}
   </div>`;
 }
 
@@ -268,6 +269,7 @@ function mountRun(element) {
     cursor = page.cursor;
     if (!ui.isChosen) ui.weight = usualWeight(view.row.total_steps);
     await readLogs(element, view, ui.logs, ui.done);
+    await readPlaces(view, ui);
     patch(element, body(view, curves, ui));
     document.title = `${view.row.slug} ${view.row.method_label} – DP Studio`;
     await drawCharts();

@@ -12,10 +12,10 @@ const gain = (view, one, [label, value, low, high]) => html`<div class="fact"><d
 
 function rowsTable(view, one) {
   const names = [one.metric, ...Object.keys(one.lines[0].metrics).filter((name) => name !== one.metric)];
-  const row = (line) => html`<tr><th scope="row">${line.label}</th>
-    ${names.map((name) => html`<td class="num">${percent(line.metrics[name])}</td>`)}<td class="muted small">${line.note}</td></tr>`;
+  const row = (line) => html`<tr><th scope="row">${line.label}${line.note && html` <div class="muted small">${line.note}</div>`}</th>
+    ${names.map((name) => html`<td class="num">${percent(line.metrics[name])}</td>`)}</tr>`;
   return html`<details><summary>All rows as a table</summary><div class="table-scroll plain"><table class="table compact">
-    <thead><tr><th>Choice</th>${names.map((name) => html`<th class="num">${view.titles[name] || name}, %</th>`)}<th>Remarks</th></tr></thead>
+    <thead><tr><th>Choice</th>${names.map((name) => html`<th class="num">${view.titles[name] || name}, %</th>`)}</tr></thead>
     <tbody>${one.lines.map(row)}${one.fixed.map(row)}</tbody></table></div></details>`;
 }
 
@@ -23,7 +23,7 @@ function rowsTable(view, one) {
 function classTable(one) {
   const taken = one.names.map((name, place) => place).filter((place) => one.by_class.some((counts) => counts[place]));
   return html`<h3>Choices by class</h3><div class="table-scroll plain"><table class="table compact">
-    <thead><tr><th>Class</th>${taken.map((place) => html`<th class="num">${one.names[place]}</th>`)}</tr></thead>
+    <thead><tr><th>Class</th>${taken.map((place) => html`<th class="num">${one.fixed[place].label}</th>`)}</tr></thead>
     <tbody>${one.classes.map((name, i) => html`<tr><th scope="row">${name}</th>
       ${taken.map((place) => html`<td class="num">${count(one.by_class[i][place])}</td>`)}</tr>`)}</tbody></table></div>
     <p class="muted small">${one.told}</p>`;
@@ -36,7 +36,7 @@ const card = (view, one, place) => html`<section class="card audit" data-key="au
   <p class="muted small">${one.about} Striped: ${shown(one, biased(one)?.metrics[one.metric])} is ${biased(one)?.note}.</p>
   <div data-keep><div class="chart" data-chart="${chartName(place)}" role="img" aria-label="What the choice is worth: ${one.title}"></div></div>
   <dl class="facts">${one.gains.map((found) => gain(view, one, found))}</dl>
-  <p class="small">${view.audit_meaning}</p>
+  <p class="small audit-meaning">${view.audit_meaning}</p>
   ${classTable(one)}${rowsTable(view, one)}
 </section>`;
 

@@ -188,7 +188,8 @@ def _locate(choice: BackboneChoice, offline: bool) -> Path:
 
 
 def _wheel(spec: BackboneSpec) -> str:
-    return spec.package.replace("_", "-")
+    package = "dp-studio" if spec.package.startswith("core.") else spec.package
+    return package.replace("_", "-")
 
 
 def _package_folder(spec: BackboneSpec) -> Path:

@@ -205,6 +205,9 @@ def _load_module(folder: Path, dtype: torch.dtype, kind: BackboneKind) -> nn.Mod
     if getattr(module, "pooler", None) is not None:
         module.pooler = None  # never read: every task has its own read-out and head
     module.config.use_cache = False
+    for part in module.modules():
+        if getattr(part, "gradient_checkpointing", False):
+            part.gradient_checkpointing = False  # a pass that is made again would lack its prefix
     module.requires_grad_(False)
     frozen: nn.Module = module.eval()
     return frozen

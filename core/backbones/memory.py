@@ -1,12 +1,16 @@
 """How much memory of a device a run needs at its peak, by formula and without torch.
 
-    peak = process + work + weights + trained + max(update, scoring)
+    peak = process + work + weights + trained + max(inputs + update, scoring)
 
     process  libraries of the trainer, or the context of an accelerator
     work     token ids, masks, buffers of the allocator
     weights  frozen backbone in the run's precision
-    trained  16 bytes for each trained number: value, gradient, two moments of AdamW, all float32
-    update   activations that the backward pass of one batch needs, and one layer's attention scores
+    trained  16 bytes for each trained number: value, gradient, two moments of AdamW, all float32;
+             with Adafactor 12, of which the last 4 are an upper bound of its rows and columns
+    inputs   embeddings of an update's rows, their prompts and their gradients, where the update is
+             made in parts; of methods that reach into layers those of every layer
+    update   activations that the backward pass of one part of an update needs, and one layer's
+             attention scores
     scoring  one layer's activations of a chunk that is scored without a gradient
 
 Rows of an update are examples x choices of the task x passes of the method; columns are the length
@@ -25,11 +29,12 @@ from core.methods.dynamic_prompt.config import Config as DynamicPrompt
 from core.methods.p_tuning_v2.config import Config as Prefix
 from core.recipe import RunConfig
 from core.recipe_parts import TaskChoice
+from core.stepping import parts_of_update
 from core.tasks import TASKS
 
 PROCESS_BYTES = 400_000_000
 WORK_BYTES = 64_000_000
-TRAINED_BYTES = 16
+TRAINED_BYTES = {"adamw": 16, "adafactor": 12}
 FLOAT32_BYTES = 4
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
 
@@ -63,7 +68,7 @@ def peak_bytes(config: RunConfig, facts: BackboneFacts) -> int:
         PROCESS_BYTES
         + WORK_BYTES
         + facts.total_parameters * DTYPE_BYTES[config.training.dtype]
-        + sum(trained.values()) * TRAINED_BYTES
+        + sum(trained.values()) * TRAINED_BYTES[config.training.optimizer]
         + max(_update_bytes(config, facts), _scoring_bytes(config, facts))
     )
 
@@ -73,14 +78,20 @@ def _update_bytes(config: RunConfig, facts: BackboneFacts) -> int:
     method, training = config.method, config.training
     if not _passes_gradients(method, facts):
         return 0
-    rows = training.batch_size * _choices(config) * _passes(method)
+    together, parts = config.examples_an_update, parts_of_update(training, method)
+    rows = -(-together // parts) * _choices(config) * _passes(method)
     columns = _columns(config)
     units = INSIDE_UNITS if method.SEPARATE else FROZEN_UNITS
     if training.backbone_dropout:
         units += DROPOUT_UNITS
     vectors = units * columns + PREFIX_UNITS * _prefix_length(method)
     kept = rows * vectors * facts.hidden * facts.layers * _activation_bytes(config, facts)
-    return kept + rows * facts.heads * columns**2 * FLOAT32_BYTES
+    waiting = 0
+    if parts > 1:
+        whole = together * _choices(config) * _passes(method)
+        layers = facts.layers if _reaches_layers(method) else 1
+        waiting = 2 * whole * columns * facts.hidden * layers * FLOAT32_BYTES
+    return waiting + kept + rows * facts.heads * columns**2 * FLOAT32_BYTES
 
 
 def _scoring_bytes(config: RunConfig, facts: BackboneFacts) -> int:
@@ -119,6 +130,10 @@ def _passes(method: MethodConfig) -> int:
     if not isinstance(method, DynamicPrompt) or not method.sums_choices:
         return 1
     return method.num_candidates if method.selection == "exact" else method.samples
+
+
+def _reaches_layers(method: MethodConfig) -> bool:
+    return isinstance(method, DynamicPrompt) and method.injection != "input"
 
 
 def _prefix_length(method: MethodConfig) -> int:

@@ -59,6 +59,14 @@ BACKBONES: dict[str, BackboneSpec] = {
             note="6 layers of 384, tuned for sentence similarity; no language-model head.",
         ),
         BackboneSpec(
+            name="position",
+            title="Position (bundled, made for the position task)",
+            package="core.backbones.position",
+            sha256="4916137c141759ad7724db1c556cda540e94286fc3be1601e8f6ff611e900ba2",
+            pooling="mean",
+            note="2 layers of 48; it names the class of the word behind a marker, no more.",
+        ),
+        BackboneSpec(
             name="bert-base", title="BERT base (cased)", hub="google-bert/bert-base-cased"
         ),
         BackboneSpec(

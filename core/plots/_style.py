@@ -49,6 +49,9 @@ METHOD_MARKS: dict[str, Mark] = {
     "adap-ins-len": Mark("#c25b4b", "longdashdot", "triangle-right"),
     "adap-pos-ins-vec": Mark("#8b6bd6", "dashdot", "star"),
     "adap-ins-vec-pos": Mark("#d0406f", "solid", "pentagon"),
+    "random-cut": Mark("#b0706a", "dash", "hexagon2"),
+    "fixed-best": Mark("#4a9459", "solid", "diamond-tall"),
+    "capacity": Mark("#5b7bd0", "dot", "diamond-wide"),
 }
 OTHER_COLORS = ("#5f8a3a", "#6b7fb0", "#b5654a", "#3f9490", "#9a7d2e", "#a667b5")
 

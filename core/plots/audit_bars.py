@@ -73,8 +73,8 @@ def draw(info: Info) -> go.Figure:
             "pattern": {"shape": ["/" if row.kind == "best_each" else "" for row in info.bars]},
         },
         text=[f"{100 * row.value:.1f}" for row in info.bars],
-        textposition="auto",
-        insidetextanchor="end",
+        textposition="outside",
+        cliponaxis=False,
         showlegend=False,
         hovertemplate="%{x:.1%}<extra>%{y}</extra>",
     )
@@ -90,7 +90,9 @@ def draw(info: Info) -> go.Figure:
             hovertemplate="%{x:.1%}<extra>%{customdata}</extra>",
         )
     low = min(0.0, *(row.value for row in (*info.bars, *info.dots)))
-    chart.update_xaxes(range=[low, 1.02], tickformat=".0%")
+    chart.update_xaxes(
+        range=[low, 1.08], tickformat=".0%", tickvals=[-1, -0.5, 0, 0.25, 0.5, 0.75, 1]
+    )
     chart.update_yaxes(autorange="reversed", showgrid=False, type="category")
     chart.update_layout(showlegend=False, hovermode="closest")
     return chart

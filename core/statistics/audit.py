@@ -129,6 +129,22 @@ def paired_gain(
     return Gain(difference(every), float(low), float(high))
 
 
+def mean_gain(differences: NDArray[np.float64], clusters: Indices | None = None) -> Gain:
+    """Return the gain in a metric that is a mean of one number an example, with its interval.
+
+    Args:
+        differences: First minus second for each example, shape (examples,), at least one.
+        clusters: As for ``paired_gain``.
+    """
+    groups = np.arange(len(differences)) if clusters is None else clusters
+    sums = np.bincount(groups, weights=differences)
+    sizes = np.bincount(groups)
+    drawn = np.random.default_rng(3).integers(len(sums), size=(RESAMPLES, len(sums)))
+    found = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    low, high = np.percentile(found, [2.5, 97.5])
+    return Gain(float(differences.mean()), float(low), float(high))
+
+
 def counts_by_class(
     choice: Indices, classes: Indices, num_choices: int, num_classes: int
 ) -> Indices:

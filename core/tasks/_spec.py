@@ -32,6 +32,8 @@ class TaskSpec:
         text_fields: Fields that every example must have, as texts, after ``flatten``.
         group_field: Field whose equal values must stay in one split; empty: the texts together.
         label_field: Field of the label.
+        place_field: Field of the right place of a prompt, counted from 0 in the order of the slots,
+            where a task is made so that it is known; for analysis only. Empty: nobody knows.
         label_map: Raw label (as JSON text: "true", "0", "entailment") to class; empty: the text.
         kind: ``classes``, or ``choices``: each choice is a row, and all rows of an example are
             scored together by one output.
@@ -69,6 +71,7 @@ class TaskSpec:
     text_fields: tuple[str, ...]
     group_field: str = ""
     label_field: str = "label"
+    place_field: str = ""
     label_map: Mapping[str, str] = field(default_factory=dict)
     kind: Kind = "classes"
     choice_fields: tuple[str, ...] = ()

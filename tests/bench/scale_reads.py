@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi import FastAPI
-from sqlalchemy import Engine, event, make_url
+from sqlalchemy import Engine, event, exists, make_url, select
 from starlette.testclient import TestClient
 
 from app import api
@@ -21,8 +21,9 @@ from core.registry import discover
 from core.settings import Settings
 from core.store import runs, scalars
 from core.store.history import step_times
-from core.store.models import Run, Study
+from core.store.models import DEFAULT_QUEUE, Run, Study
 from core.store.session import Store
+from core.store.waiting import ready, suits
 from tests.bench.scale_seed import Seeded
 
 PAGE = 40
@@ -153,7 +154,8 @@ def _estimates(store: Store) -> int:
 
 def _waits(store: Store) -> int:
     with store.read() as session:
-        return int(runs.waiting_user_run(session, 0))
+        wanted = (*ready(), *suits((DEFAULT_QUEUE,), 0), Run.priority > 0)
+        return int(bool(session.scalar(select(exists().where(*wanted)))))
 
 
 def claim_of(worker: str, limit: int) -> Callable[[Store], int]:

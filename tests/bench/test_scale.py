@@ -18,7 +18,6 @@ import pytest
 from sqlalchemy import text
 
 from core.store import queries, runs
-from core.store.check import check
 from core.store.migrate import upgrade
 from core.store.session import Store
 from core.store.views import RunFilters
@@ -33,6 +32,7 @@ from tests.bench.scale_reads import (
 )
 from tests.bench.scale_seed import SEED, Seeded, Size, seed
 from tests.services import postgres_database, postgres_server
+from tests.soundness import check
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 LARGE, SMALL = Size(100, 5_000, 100_000), Size(10, 500, 10_000)

@@ -1,4 +1,4 @@
-"""Deep slots: where their vectors go, their gradients, and where a place means something."""
+"""Deep slots: where their vectors go, and their gradients."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ import torch
 from torch import Tensor
 
 from core.backbones.load import Backbone
-from core.errors import ConfigError
 from core.methods._layout import DeepPrompt, surround
 from core.methods._module import BackboneInputs, DeepSlots, TokenBatch
 from core.methods.dynamic_prompt.model import DynamicPrompt
-from tests.method_tools import make_batch, make_config, make_method, tiny_backbone
+from tests.method_tools import make_batch, make_method, tiny_backbone
 
 LENGTH = 6
-ENCODERS = ("bert", "roberta", "albert", "electra-small", "distilbert", "bart")
-ORDERED = ("deberta-v2", "mpnet", "modernbert", "t5")
 
 
 def drawn(*shape: int, seed: int = 5) -> Tensor:
@@ -117,43 +114,6 @@ def _mixture(layouts: list[BackboneInputs], share: Tensor) -> BackboneInputs:
     deep = DeepSlots(added, mix(kept) if kept else None)
     embeddings = mix([item.embeddings for item in layouts])
     return replace(layouts[2], embeddings=embeddings, deep=deep)
-
-
-def content_change(backbone: Backbone, overwrites: bool) -> float:
-    """How much the text's states differ between cuts while its position ids stay the same."""
-    batch = make_batch(backbone, (9,), 9)
-    facts, states = backbone.facts, []
-    for cut in (0, LENGTH // 2, LENGTH):
-        inputs = deep_inputs(backbone, batch, cut, overwrites)
-        content = inputs.content_mask[0]
-        # The text keeps the numbers that it has behind a whole prompt, whatever the cut is.
-        text = content.cumsum(0) - 1
-        behind = torch.where(text > 0, LENGTH + 9, 0) + (~content).cumsum(0) - 1
-        number = torch.where(content, LENGTH + text, behind)
-        positions = (number + facts.first_position)[None]
-        with torch.no_grad():
-            states.append(backbone.forward(replace(inputs, position_ids=positions))[0][content])
-    return max(float((states[0] - other).abs().max()) for other in states[1:])
-
-
-@pytest.mark.parametrize("family", ENCODERS)
-def test_a_replaced_state_does_not_know_its_place_and_is_refused(family: str) -> None:
-    backbone = tiny_backbone(family)
-    if family != "bart":  # its position ids cannot be given
-        assert content_change(backbone, overwrites=True) < 1e-4
-        assert content_change(backbone, overwrites=False) > 1e-2
-    with pytest.raises(ConfigError, match="does not know its place.*deep_add"):
-        make_config("dynamic_prompt", injection="deep_overwrite").require_fit(backbone.facts)
-
-
-@pytest.mark.parametrize("family", ORDERED)
-@pytest.mark.parametrize("overwrites", [False, True])
-def test_a_place_means_something_where_attention_knows_distances(
-    family: str, overwrites: bool
-) -> None:
-    backbone = tiny_backbone(family)
-    assert content_change(backbone, overwrites) > 1e-2
-    make_config("dynamic_prompt", injection="deep_overwrite").require_fit(backbone.facts)
 
 
 def test_every_input_of_a_batch_gets_its_own_vectors() -> None:

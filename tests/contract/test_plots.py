@@ -16,6 +16,7 @@ from core.plots import (
     PREPARE,
     TITLES,
     accuracy_parameters,
+    audit_bars,
     choice_histogram,
     comparison_bars,
     learning_curve,
@@ -43,6 +44,12 @@ ROWS: dict[str, list[Any]] = {
         accuracy_parameters.Row("prompt_tuning", "desk", 0.7, 3840),
         accuracy_parameters.Row("adap_pos", "desk", GAP, 3840),
         accuracy_parameters.Row(NAME, "desk", 0.5, GAP),
+    ],
+    "audit_bars": [
+        audit_bars.Row("own choice", 0.8, "own"),
+        audit_bars.Row("shuffled", GAP),
+        audit_bars.Row(NAME, 0.7, "fixed"),
+        audit_bars.Row(NAME, 0.9, "best_each"),
     ],
     "choice_histogram": [
         choice_histogram.Row(20, [1, 2, 7]),

@@ -106,6 +106,13 @@ def test_a_finished_run_shows_result_cuts_and_config(page: Page, site: Site) -> 
     expect(result).to_contain_text("73.5 %")
     expect(page.locator(".modebar-btn")).to_have_count(0)
     expect(page.get_by_text("method.num_virtual_tokens")).to_be_visible()
+    drawn(page, "audit-0")
+    audit = page.get_by_role("heading", name="What the choice is worth").locator("../..")
+    expect(audit).to_contain_text("+4.2")
+    expect(audit).to_contain_text("does not mean")
+    expect(audit.get_by_role("rowheader", name=HOSTILE)).to_be_visible()
+    audit.get_by_text("All rows as a table").click()
+    expect(audit).to_contain_text("biased upwards")
     page.get_by_text("Evaluations as a table").click()
     expect(page.get_by_role("columnheader", name="dev/accuracy")).to_be_visible()
     page.get_by_text("Log of attempt 1").click()
@@ -234,6 +241,7 @@ def test_narrow_screens_do_not_scroll_sideways(browser: Browser, site: Site, sch
     page = context.new_page()
     for path, name in (
         (f"/run?run={site.seeded.dynamic}", "cut"),
+        (f"/run?run={site.seeded.dynamic}", "audit-0"),
         ("/compare", "accuracy_parameters"),
     ):
         visit(page, site, f"{path}{'&' if '?' in path else '?'}__theme={scheme}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from dataclasses import asdict
@@ -24,7 +25,7 @@ from core.training.checkpoint import (
     save_checkpoint,
 )
 from core.training.model import RunModel, build_model
-from core.training.restoring import put_moments
+from core.training.optimizers import put_optimizer_tensors
 from core.training.sealed import SealedFolder, write_sealed
 from tests.tiny import make_tiny_bert
 from tests.training_tools import run_config
@@ -105,7 +106,7 @@ def test_everything_comes_back(backbone: Backbone, card: AdapterCard, checkpoint
     for name, tensor in model_tensors(model).items():
         assert torch.equal(restored.tensors[name], tensor)
     fresh = torch.optim.AdamW(tensors_of(model), lr=0.1, fused=True)
-    put_moments(model, fresh, restored.moments)
+    put_optimizer_tensors(model, fresh, restored.moments)
     for parameter in tensors_of(model):
         for kind in ("step", "exp_avg", "exp_avg_sq"):
             assert torch.equal(
@@ -180,7 +181,7 @@ def test_moments_that_do_not_fit_are_damage(
     moments = dict(load_checkpoint(checkpoint).moments)
     moments[key] = torch.zeros(7)
     with pytest.raises(DamagedCheckpoint):
-        put_moments(model, optimizer, moments)
+        put_optimizer_tensors(model, optimizer, moments)
 
 
 def test_an_existing_folder_is_not_replaced(tmp_path: Path) -> None:
@@ -212,3 +213,25 @@ def test_an_adapter_refuses_other_weights(
     save_adapter(tmp_path / "adapter", model_tensors(model), other)
     with pytest.raises(BackboneError, match="other weights"):
         load_adapter(tmp_path / "adapter", backbone)
+
+
+def test_a_damaged_block_costs_one_checkpoint_only(
+    backbone: Backbone, card: AdapterCard, tmp_path: Path
+) -> None:
+    model, optimizer = trained(backbone, card)
+    progress, best = RunProgress(step=1, evaluated_step=1, best_step=1), None
+    for name in ("one", "two", "three"):
+        save_checkpoint(tmp_path / name, model, optimizer, progress, card, best, CONDITIONS)
+        best = load_checkpoint(tmp_path / name).best
+        progress.step += 1
+    with (tmp_path / "three" / "best.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\xff")
+    with pytest.raises(DamagedCheckpoint, match=r"best\.safetensors"):
+        load_checkpoint(tmp_path / "three")
+    assert load_checkpoint(tmp_path / "two").best == tmp_path / "two" / "best.safetensors"
+    assert load_checkpoint(tmp_path / "one").best == tmp_path / "one" / "adapter.safetensors"
+    # What is damaged already is never sealed anew.
+    with pytest.raises(DamagedCheckpoint, match=r"three is damaged: best\.safetensors"):
+        save_checkpoint(tmp_path / "four", model, optimizer, progress, card, best, CONDITIONS)
+    assert not (tmp_path / "four").exists()

@@ -44,7 +44,7 @@ def test_a_full_disk_is_refused_with_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(100 * GB, 99 * GB, GB))
-    with pytest.raises(ConfigError, match=r"has 1\.0 GB free, 1\.0% of it; nothing is queued"):
+    with pytest.raises(ConfigError, match=r"has 1 GB free, 1\.0% of it; nothing is queued"):
         require_room(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(100 * GB, 90 * GB, 10 * GB))
     require_room(tmp_path)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from core import durable
 from core.durable import whole_file, whole_folder
 
 
@@ -58,6 +59,22 @@ def test_a_file_is_replaced_whole_or_stays(tmp_path: Path) -> None:
         fill()
     assert target.read_text() == "second"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_all_that_is_in_a_folder_is_durable_before_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, synced = tmp_path / "new" / "folder", list[str]()
+
+    def sync(path: Path) -> None:
+        synced.append(path.name)
+        assert target.exists() == (path in target.parents)
+
+    monkeypatch.setattr(durable, "sync", sync)
+    with whole_folder(target) as part:
+        (part / "in" / "inner").mkdir(parents=True)
+        (part / "in" / "inner" / "file").write_text("1")
+    assert synced == ["file", "inner", "in", part.name, "new", tmp_path.name]
 
 
 def test_a_folder_tells_how_far_it_is(tmp_path: Path) -> None:

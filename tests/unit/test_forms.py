@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import pytest
+from pydantic import Field
 
 from app.form_filling import values_from_recipe
 from app.form_values import form_path, recipe_from_values
@@ -17,7 +18,7 @@ from app.forms import (
     training_fields,
 )
 from core.errors import RecipeErrors
-from core.methods import ALIASES, METHODS, Axis
+from core.methods import ALIASES, METHODS, Axis, Part
 from core.recipe import Recipe
 from core.recipe_files import load_recipe, shipped_recipes
 from core.recipe_parts import Training
@@ -55,7 +56,22 @@ def test_fields_carry_title_help_and_default_of_the_model() -> None:
     assert batch.help == Training.model_fields["batch_size"].description
     assert fields["training.schedule"].choices == (("constant", "constant"), ("linear", "linear"))
     assert fields["training.patience"].optional
-    assert "training.optimizer" not in fields  # one choice is no choice
+    optimisers = tuple(value for _, value in fields["training.optimizer"].choices)
+    assert optimisers == ("adamw", "adafactor")
+    assert (fields["training.accumulation"].kind, fields["training.accumulation"].default) == (
+        "integer",
+        1,
+    )
+
+
+class OneChoice(Part):
+    """A part of which nothing can be chosen."""
+
+    only: Literal["this"] = Field(default="this", title="Only")
+
+
+def test_one_choice_is_no_choice() -> None:
+    assert list(fields_of(OneChoice)) == []
 
 
 def test_every_training_field_is_in_the_form_once() -> None:
@@ -63,7 +79,7 @@ def test_every_training_field_is_in_the_form_once() -> None:
     paths = [field.path for field in (*simple, *rest)]
     assert len(paths) == len(set(paths))
     names = {path.split(".")[1] for path in paths if path.startswith("training.")}
-    assert names == set(Training.model_fields) - {"optimizer"}
+    assert names == set(Training.model_fields)
 
 
 def test_every_method_can_be_chosen_and_set() -> None:
@@ -71,7 +87,9 @@ def test_every_method_can_be_chosen_and_set() -> None:
     assert chosen >= set(ALIASES)
     assert {str(ALIASES.get(name, {"kind": name})["kind"]) for name in chosen} == set(METHODS)
     for name in chosen:
-        assert read(methods=[name]).methods[0].label.replace(" ", "_").startswith(name)
+        protocol = {"tuning.protocol": "tuned" if name == "fixed_best" else "fixed"}
+        found = read(methods=[name], **protocol).methods[0]
+        assert found.label.replace(" ", "_").startswith(name)
     for kind in METHODS:
         assert any("learning_rates" in field.path for field in method_fields(kind))
 

@@ -66,6 +66,24 @@ def test_it_never_shrinks_when_a_batch_or_a_text_grows_by_one() -> None:
         assert found[-1] > found[0]
 
 
+def test_parts_of_an_update_keep_the_activations_of_one() -> None:
+    base = need("linear_probe")
+    whole = need("prompt_tuning", batch_size=64) - base
+    quarter = need("prompt_tuning", batch_size=16) - base
+    cut = need("prompt_tuning", batch_size=64, accumulation=4) - base
+    assert quarter < cut < 1.2 * quarter < whole
+    found = [need("adap_pos", batch_size=64, accumulation=parts) for parts in (1, 2, 4, 16)]
+    assert found == sorted(found, reverse=True)
+    theirs = {"stepping": "paper_code", "accumulation": 4, "batch_size": 64}
+    assert need("prompt_tuning", **theirs) - base == quarter
+    assert need("adap_pos", **theirs) == need("adap_pos", batch_size=64, accumulation=4)
+
+
+def test_adafactor_remembers_less() -> None:
+    saved = need("fine_tuning") - need("fine_tuning", optimizer="adafactor")
+    assert saved == pytest.approx(4 * BERT.total_parameters, rel=0.01)
+
+
 def test_only_a_method_that_trains_before_the_head_keeps_activations() -> None:
     assert need("linear_probe", batch_size=8) == need("linear_probe", batch_size=512)
     assert need("lora") > need("prompt_tuning", batch_size=8) > need("linear_probe")

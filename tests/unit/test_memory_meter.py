@@ -130,3 +130,19 @@ def test_a_gpu_is_asked_now_and_then_and_never_waited_for(
     assert time.monotonic() - before < 5.0
     assert meter.used == 2 << 30
     meter.close()
+
+
+def test_an_answer_whose_pipe_stays_open_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\nsleep 5 &\necho 2048\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    meter = MemoryMeter("GPU-bbb")
+    before = time.monotonic()
+    for _ in range(100):
+        meter.look(None, 100.0)
+        time.sleep(0.01)
+    assert time.monotonic() - before < 4.0
+    meter.close()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from core.methods.dynamic_prompt.config import Config as Dynamic
 from core.methods.p_tuning_v2.config import Config as Prefix
 from core.recipe import Recipe
 from core.recipe_files import load_recipe, shipped_recipes
+from core.stepping import examples_an_update
 
 # Of the scripts in THUDM/P-tuning-v2: rate, batch, epochs, vectors, seed, with an MLP.
 SCRIPTS = {
@@ -61,3 +63,44 @@ def test_each_script_of_p_tuning_v2_is_a_recipe(name: str, recipe: Recipe) -> No
 
 def test_no_script_is_left_out() -> None:
     assert set(published("published-p-tuning-v2-")) == set(SCRIPTS)
+
+
+DYNAMIC = published("published-dynamic-prompt")
+
+
+@pytest.mark.parametrize(("name", "recipe"), DYNAMIC.items(), ids=list(DYNAMIC))
+def test_the_recipes_of_dynamic_prompts_hold_the_defaults_of_the_scripts(
+    name: str, recipe: Recipe
+) -> None:
+    assert {task.name for task in recipe.tasks} == {"boolq", "multirc", "wic", "cb", "rte"}
+    assert [backbone.hub for backbone in recipe.backbones] == ["google/t5-large-lm-adapt"]
+    training = recipe.training
+    assert (training.batch_size, training.accumulation, training.max_tokens) == (32, 4, 480)
+    assert (training.optimizer, training.schedule, training.warmup_updates) == (
+        "adafactor",
+        "constant",
+        500,
+    )
+    assert (training.clip_norm, training.weight_decay, training.evaluations) == (1, 0, 40)
+    assert (recipe.seeds.init, recipe.seeds.data) == ((144,), (144,))
+    assert recipe.selection == "paper_practice"
+    for run in recipe.runs():
+        method = run.method
+        assert method.prompt_length == 20
+        assert method.learning_rates.prompt == 0.3
+        if isinstance(method, Dynamic):
+            assert method.learning_rates.selector == 0.3
+            assert method.pool_size == 4
+            assert method.behaviour == ("paper_code" if "-code" in name else "paper")
+        # Their counter goes to 20,000 steps of 32 examples, whatever an update is.
+        seen = training.max_updates * examples_an_update(training, method)
+        assert seen == 20_000 * 32
+
+
+def test_what_the_authors_programmed_is_in_one_of_the_recipes() -> None:
+    labels = [method.label for name in ("-code-position", "-code-pool")
+              for method in DYNAMIC[name].methods]  # fmt: skip
+    names = {label.removesuffix(" (paper_code)") for label in labels}
+    learnt = {"adap_pos", "adap_ins_pos", "adap_ins_vec", "adap_pos_ins_vec", "adap_ins_vec_pos"}
+    assert names == {*learnt, "dynamic_prompt (fixed, paper_code)"}
+    assert all(DYNAMIC[name].training.stepping == "paper_code" for name in DYNAMIC if name)

@@ -217,6 +217,19 @@ def test_an_exit_code_is_told(start: Start) -> None:
     assert process.bury().reason == "left with exit code 3"
 
 
+def test_a_trainer_that_outlives_its_kill_holds_nobody_up(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    process = start()
+    monkeypatch.setattr("worker.trainer_process.BURY_SECONDS", 0.1)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "killpg", lambda *_: None)
+        assert process.bury().signal_name == "SIGKILL"
+    assert "did not end within" in caplog.text
+    assert is_alive(process.pid)
+    os.killpg(process.pid, signal.SIGKILL)
+
+
 def test_a_huge_line_and_garbage_are_refused(start: Start, tmp_path: Path) -> None:
     for plan in ({"huge": True}, {"garbage": True}):
         process = start(pause=0, steps=1, **plan)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ from typing import Any
 import pytest
 
 from core.errors import ConfigError
+from core.log_tail import SHOWN_BYTES, read_tail
 from core.store.views import WorkerRow
 from worker.device import find_device, trainer_environment
 from worker.identity import Identity, dead_workers, own_identity
 from worker.memory import machine_memory
-from worker.trainer_logs import SHOWN_BYTES, TrainerLogs
+from worker.trainer_logs import KEPT_SECONDS, TrainerLogs
 
 
 def test_a_device_that_is_no_device_is_refused_with_the_choices() -> None:
@@ -105,15 +107,35 @@ def test_only_so_many_logs_are_kept(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_logs_of_the_last_day_stay_and_a_vanished_one_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = TrainerLogs(tmp_path, kept_files=1)
+    for name, age in (("young", 60), ("old", KEPT_SECONDS + 60), ("gone", KEPT_SECONDS + 90)):
+        path = logs.path(name)
+        path.touch()
+        os.utime(path, (time.time() - age,) * 2)
+    looked = Path.stat
+
+    def stat(path: Path, **how: bool) -> os.stat_result:
+        if path.name == "group-gone.log":
+            path.unlink(missing_ok=True)
+        return looked(path, **how)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    logs.new("new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["group-new.log", "group-young.log"]
+
+
 def test_the_end_of_a_log_is_shown_as_plain_text(tmp_path: Path) -> None:
-    logs = TrainerLogs(tmp_path)
-    path = logs.new("a")
-    assert logs.tail(path) == logs.tail(tmp_path / "nothing") == ""
+    path = tmp_path / "group-a.log"
+    path.touch()
+    assert read_tail(path) == read_tail(tmp_path / "nothing") == ""
     lines = b"".join(b"line %d\n" % number for number in range(5000))
     path.write_bytes(
         lines + b"\x1b[31mred\x1b[0m \xff\xfe\x00\n10%\r20%\r\nlast: \xe2\x80\xaeabc\n"
     )
-    tail = logs.tail(path)
+    tail = read_tail(path)
     assert len(tail.encode()) <= SHOWN_BYTES + 8
     assert tail.startswith("line ")
     assert tail.endswith("\nred \ufffd\ufffd\n20%\nlast: abc\n")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 CLASSES: dict[str, tuple[str, ...]] = {
-    "animal": tuple("ant bat bee cat cow dog elk fox hen owl pig rat".split()),
-    "food": tuple("bun egg fig ham jam nut oat pea pie rye tea yam".split()),
-    "land": tuple("bay bog dew elm fir fog ice mud oak sea sky sun".split()),
-    "tool": tuple("awl axe bit hoe jig key nib pan peg pin rod saw".split()),
+    "animal": ("ant", "bat", "bee", "cat", "cow", "dog", "elk", "fox", "hen", "owl", "pig", "rat"),
+    "food": ("bun", "egg", "fig", "ham", "jam", "nut", "oat", "pea", "pie", "rye", "tea", "yam"),
+    "land": ("bay", "bog", "dew", "elm", "fir", "fog", "ice", "mud", "oak", "sea", "sky", "sun"),
+    "tool": ("awl", "axe", "bit", "hoe", "jig", "key", "nib", "pan", "peg", "pin", "rod", "saw"),
 }
 """Class to its words."""
 

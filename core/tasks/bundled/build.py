@@ -1,6 +1,6 @@
 """Make the bundled data sets again from their hand-written sentences; seeded, byte for byte.
 
-``python -m core.tasks.bundled.build`` writes the four files, ``--check`` compares them.
+``python -m core.tasks.bundled.build`` writes the files, ``--check`` compares them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice, product
 from pathlib import Path
+
+from core.tasks.bundled.position_rows import make_position
 
 HERE = Path(__file__).parent
 SEED = 2026
@@ -338,8 +340,8 @@ def _numbered(rows: list[Example], rng: random.Random) -> list[Example]:
 
 
 def build() -> dict[Path, str]:
-    """Text of each of the four files, by its path."""
-    made = {"desk": make_desk(), "clauses": make_clauses()}
+    """Text of each file, by its path."""
+    made = {"desk": make_desk(), "clauses": make_clauses(), "position": make_position()}
     return {
         HERE / name / f"{split}.jsonl": "".join(
             json.dumps(row, ensure_ascii=False) + "\n" for row in rows
