@@ -128,7 +128,8 @@ def _end_all(
                 files = {"predictions": _predictions(home, claim.id, config)} if predictions else {}
                 result = _result(config)
                 ending = Ending(Outcome.SUCCEEDED, result=result, files=files)
-                runs.end_attempt(session, claim.id, claim.fence, ending)
+                names = {name: f"{claim.id}/{path.name}" for name, path in files.items()}
+                runs.end_attempt(session, claim.id, claim.fence, ending, files=names)
 
 
 def _level(config: RunConfig, task: str) -> float:

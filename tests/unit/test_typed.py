@@ -27,7 +27,7 @@ def test_typed_texts_read_as_in_training(name: str, template: str) -> None:
 
 
 def test_every_task_that_can_be_typed_is_tested() -> None:
-    own_labels = {"desk", "clauses", "sst2"}
+    own_labels = {"desk", "clauses", "position", "sst2"}
     assert {name for name, spec in TASKS.items() if spec.typed_fields} <= own_labels | set(LINES)
 
 
