@@ -12,6 +12,7 @@ from sqlalchemy import text
 from core.store import migrate
 from core.store.session import Store
 from tests.services import postgres_database, postgres_server
+from tests.soundness import check
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +65,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     opened = Store(f"sqlite:///{file}")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def sound(store: Store) -> Iterator[None]:
+    """Whatever a test does, no invariant may break."""
+    yield
+    with store.read() as session:
+        assert check(session) == []

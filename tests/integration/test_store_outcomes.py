@@ -16,7 +16,6 @@ from core.store.clock import database_time, utcnow
 from core.store.leases import Observation
 from core.store.models import Run
 from core.store.session import Store
-from tests.soundness import check
 from tests.store_tools import (
     attempts,
     checkpoint,
@@ -31,13 +30,7 @@ from tests.store_tools import (
     worker,
 )
 
-
-@pytest.fixture(autouse=True)
-def sound(store: Store) -> object:
-    """Whatever a test does, no invariant may break."""
-    yield
-    with store.read() as session:
-        assert check(session) == []
+pytestmark = pytest.mark.usefixtures("sound")
 
 
 def seconds_to_wait(store: Store, run_id: str) -> int:

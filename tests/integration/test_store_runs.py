@@ -19,7 +19,6 @@ from core.store.clock import utcnow
 from core.store.leases import LeaseObserver, Observation
 from core.store.models import Run
 from core.store.session import Store
-from tests.soundness import check
 from tests.store_tools import (
     checkpoint,
     claim,
@@ -34,13 +33,7 @@ from tests.store_tools import (
     worker,
 )
 
-
-@pytest.fixture(autouse=True)
-def sound(store: Store) -> object:
-    """Whatever a test does, no invariant may break."""
-    yield
-    with store.read() as session:
-        assert check(session) == []
+pytestmark = pytest.mark.usefixtures("sound")
 
 
 def test_eight_threads_claim_each_run_once(store: Store) -> None:

@@ -86,6 +86,13 @@ def agree(ours: Tensor, literal: Tensor) -> None:
     assert float((ours - literal).abs().max()) / scale < TOLERANCE * 10
 
 
+def same_with_gradients(ours: tuple[Tensor, ...], literal: tuple[Tensor, ...]) -> None:
+    """Compare rows to the tolerance, and then the gradients of scores and prompt."""
+    torch.testing.assert_close(ours[0], literal[0], atol=TOLERANCE, rtol=0)
+    for mine, other in zip(ours[1:], literal[1:], strict=True):
+        agree(mine, other)
+
+
 @settings(max_examples=60, deadline=None)
 @given(cases(), st.data())
 def test_a_cut_of_some_vectors_is_the_literal_layout(case: Case, data: st.DataObject) -> None:
@@ -152,9 +159,7 @@ def test_the_gradient_of_slots_is_that_of_the_literal_mixture(
         assert scores.grad is not None
         assert prompt.grad is not None
         results.append((arranged.detach(), scores.grad, prompt.grad))
-    torch.testing.assert_close(results[0][0], results[1][0], atol=TOLERANCE, rtol=0)
-    agree(results[0][1], results[1][1])
-    agree(results[0][2], results[1][2])
+    same_with_gradients(*results)
 
 
 @settings(max_examples=60, deadline=None)
@@ -227,6 +232,4 @@ def test_rotated_cuts_and_their_gradient_are_those_of_the_literal_mixture(
         assert scores.grad is not None
         assert prompt.grad is not None
         results.append((arranged.detach(), scores.grad, prompt.grad))
-    torch.testing.assert_close(results[0][0], results[1][0], atol=TOLERANCE, rtol=0)
-    agree(results[0][1], results[1][1])
-    agree(results[0][2], results[1][2])
+    same_with_gradients(*results)
