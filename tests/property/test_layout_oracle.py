@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,6 +60,12 @@ def literal_row(
             prompt[active:],
         ]
     )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def made_backbone() -> None:
+    """Make the backbone before a strategy asks for it: saving a model draws numbers of its own."""
+    tiny_backbone()
 
 
 def weights_of(case: Case) -> Tensor:
