@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
 
@@ -10,6 +12,7 @@ from core.store import runs, workers
 from core.store.session import Store
 
 MOST_REFUSALS = 20
+LONGEST_PAUSE = 0.02
 
 
 def claim_all(url: str, name: str, barrier: Barrier, answers: SimpleQueue[list[str]]) -> None:
@@ -30,5 +33,7 @@ def claim_all(url: str, name: str, barrier: Barrier, answers: SimpleQueue[list[s
             continue
         is_done = not claimed
         taken += [run.id for run in claimed]
+        # A lock that is asked for again at once stays with the one process that holds it.
+        time.sleep(random.uniform(0, LONGEST_PAUSE))
     answers.put(taken)
     store.close()
