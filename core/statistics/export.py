@@ -32,6 +32,9 @@ CHOSEN_ON = {
 FLAGGED_NOTE = (
     "Flagged: succeeded, but looks unfitted, at chance or collapsed; it stays in the mean."
 )
+PROBE_NOTE = (
+    "Below probe: the mean lies under that of the linear probe, which trains nothing but a head."
+)
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 LATEX_SIGNS = {
     "\\": r"\textbackslash{}",
@@ -143,6 +146,7 @@ def footnotes(table: Table) -> list[str]:
     notes = {
         "Failed: ended with an error and has no number.": any(cell.failed for cell in cells),
         FLAGGED_NOTE: any(cell.flagged for cell in cells),
+        PROBE_NOTE: any(cell.is_below_probe for cell in cells),
     }
     return [note for note, occurs in notes.items() if occurs]
 
@@ -206,7 +210,7 @@ def _plus_minus(summary: Summary, sign: str) -> str:
 
 
 def remarks(cell: Cell, *, one: str = "") -> list[str]:
-    """Say what stands beside a cell's number: seeds to come, failed and flagged runs.
+    """Say what stands beside a cell's number: seeds to come, failed and flagged runs, the probe.
 
     Args:
         cell: The cell.
@@ -215,7 +219,8 @@ def remarks(cell: Cell, *, one: str = "") -> list[str]:
     said = [one] if one and cell.summary.n == 1 else []
     said += [f"{cell.waiting} not ended"] if cell.waiting else []
     said += [f"failed {cell.failed}/{cell.ended}"] if cell.failed else []
-    return said + ([f"flagged {cell.flagged}/{cell.ended}"] if cell.flagged else [])
+    said += [f"flagged {cell.flagged}/{cell.ended}"] if cell.flagged else []
+    return said + (["below probe"] if cell.is_below_probe else [])
 
 
 def _percent(value: float, none: str = "–") -> str:

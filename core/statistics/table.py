@@ -27,6 +27,7 @@ SELECTION_TITLES = {
 }
 """What checkpoints were chosen on, in a few words."""
 
+PROBE = "linear_probe"
 LEAST_SEEDS_TO_RANK = 2
 Seed = tuple[int, int]
 
@@ -83,6 +84,8 @@ class Cell(NamedTuple):
         flags: How often each flag occurs.
         rank: 1 for the best mean of the column's cells with at least two seeds, 2 for the second,
             else 0.
+        is_below_probe: True when the mean lies under that of the column's linear probe, so that
+            what was trained before the head took something away.
     """
 
     summary: Summary
@@ -95,6 +98,7 @@ class Cell(NamedTuple):
     waiting: int
     flags: Mapping[str, int]
     rank: int = 0
+    is_below_probe: bool = False
 
     @property
     def run_ids(self) -> tuple[str, ...]:
@@ -192,7 +196,7 @@ def build_table(
         metric,
         split,
         columns,
-        _with_averages(_with_ranks(rows, columns), measured),
+        _with_averages(_beside_probe(_with_ranks(rows, columns)), measured),
         {c: _first(by_column[c], "majority", split) if is_share[c] else math.nan for c in columns},
         {c: int(_first(by_column[c], "counts", split, 0.0)) for c in columns},
         measured,
@@ -314,6 +318,24 @@ def _with_ranks(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
         for own, rank in zip(present, ranks, strict=True):
             own[column] = own[column]._replace(rank=rank)
     return [row._replace(cells=own) for row, own in zip(rows, cells, strict=True)]
+
+
+def _beside_probe(rows: Sequence[Row]) -> list[Row]:
+    """Mark the cells that lie under the best linear probe of their column."""
+    probed: dict[Column, float] = {}
+    for row in rows:
+        for column, cell in row.cells.items():
+            if row.kind == PROBE and cell.summary.n:
+                probed[column] = max(cell.summary.mean, probed.get(column, -math.inf))
+
+    def marked(row: Row, column: Column, cell: Cell) -> Cell:
+        is_below = row.kind != PROBE and cell.summary.mean < probed.get(column, -math.inf)
+        return cell._replace(is_below_probe=is_below)
+
+    return [
+        row._replace(cells={at: marked(row, at, cell) for at, cell in row.cells.items()})
+        for row in rows
+    ]
 
 
 def _with_averages(

@@ -275,6 +275,23 @@ def test_a_cell_without_a_number_says_why() -> None:
     assert lines == ["| a | – (1 not ended) |", "| b | – (failed 1/1) |", "| c | – |"]
 
 
+def test_a_mean_below_the_linear_probe_is_shown_as_such() -> None:
+    values = {"linear_probe": (0.6, 0.7), "above": (0.9, 0.5), "below": (0.6, 0.6), "none": ()}
+    runs = [
+        Run(name, value, init_seed=seed)
+        for name, found in values.items()
+        for seed, value in enumerate(found or (None,))
+    ]
+    runs += [Run("below", 0.1, task="cb"), Run("linear_probe", 0.5, init_seed=2, regime="few_shot")]
+    table = build_table(runs)
+    marked = {(r.label, c.task) for r in table.rows for c, x in r.cells.items() if x.is_below_probe}
+    assert marked == {("below", "desk")}, "of its own task and regime, whose mean is 65"
+    lines = to_markdown(table).splitlines()
+    assert [line for line in lines if "below probe" in line] == [lines[4]]
+    assert "Below probe: " in to_latex(table)
+    assert "Below probe: " not in to_latex(build_table([Run(), Run("linear_probe")]))
+
+
 def test_latex_escapes_and_underlines_the_second() -> None:
     pairs = (("p_tuning_v2", 0.9), ("100 %", 0.8))
     text = to_latex(build_table([Run(*pair, init_seed=i) for pair in pairs for i in range(2)]))
