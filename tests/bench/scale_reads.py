@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from sqlalchemy import Engine, event, exists, make_url, select
 from starlette.testclient import TestClient
 
 from app import api
+from app.__main__ import keep_out_of_collections
 from app.api._errors import add_error_handlers
 from core.registry import discover
 from core.settings import Settings
@@ -84,8 +86,8 @@ def statements() -> Iterator[list[Statement]]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Value below which a share of the values lies."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+    """Smallest value that at least a share of the values does not exceed."""
+    return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
 def reads_of(store: Store, seeded: Seeded) -> list[Read]:
@@ -178,6 +180,7 @@ def measure(
         together (``work_ms``), queries, rows and kilobytes of the answer.
     """
     found: dict[str, dict[str, Any]] = {}
+    keep_out_of_collections()
     for read in reads:
         times = []
         for repeat in range(repeats + 1):

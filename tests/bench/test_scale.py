@@ -36,7 +36,7 @@ from tests.soundness import check
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 LARGE, SMALL = Size(100, 5_000, 100_000), Size(10, 500, 10_000)
-REPEATS = 20
+REPEATS = 40
 MOST_QUERIES = 16
 TIMES_SLOWER = 3.0
 CURVE_POINTS = 2_500
