@@ -96,9 +96,11 @@ def _count_uses(session: Session, study_ids: Sequence[str]) -> dict[str, tuple[_
         .group_by(Run.study_id, Run.task, Run.regime)
         .subquery()
     )
-    same = (Run.study_id == kinds.c.study_id) & (Run.ordinal == kinds.c.first)
+    # Looked up one by one: a join may be done by reading all runs, configs and all.
+    same = (Run.study_id == kinds.c.study_id, Run.ordinal == kinds.c.first)
+    config_of = select(Run.config).where(*same).scalar_subquery().label("config")
     found: dict[str, tuple[_Use, ...]] = {}
-    for row in session.execute(select(Run.study_id, Run.config, kinds.c.runs).join(kinds, same)):
+    for row in session.execute(select(kinds.c.study_id, config_of, kinds.c.runs)):
         config = json.loads(row.config)
         trained_on, read = (
             frozenset(_datasets(config, trained_only=only)) for only in (True, False)

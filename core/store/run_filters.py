@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import String, and_, cast, func, literal, or_, select, union_all
+from sqlalchemy import String, and_, cast, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import ColumnElement
 
+from core.states import RunState
 from core.store.closed_studies import all_counts
 from core.store.models import Run, Study
 from core.store.views import RunFilters
@@ -104,23 +105,25 @@ def counts_where(
     if not where:
         return all_counts(session)
     # Grouped in the order of ix_runs_study_config, which is read once for both answers.
-    listed = (
-        select(Run.study_id, Run.config_hash, Run.state, func.count().label("runs"))
+    by_state = {state.value: func.count().filter(Run.state == state.value) for state in RunState}
+    groups = (
+        select(Run.study_id, *(count.label(name) for name, count in by_state.items()))
         .where(*where)
-        .group_by(Run.study_id, Run.config_hash, Run.state)
-        .cte("listed")
+        .group_by(Run.study_id, Run.config_hash)
+        .subquery()
     )
+    sums = [func.sum(groups.c[name]) for name in by_state]
     by_study = (
-        select(Study.id, Study.number, func.count(listed.c.config_hash.distinct()))
-        .join(listed, listed.c.study_id == Study.id)
-        .group_by(Study.id, Study.number)
+        select(groups.c.study_id, func.count().label("groups"), *sums)
+        .group_by(groups.c.study_id)
+        .subquery()
     )
-    by_state = select(listed.c.state, literal(0), func.sum(listed.c.runs)).group_by(listed.c.state)
-    rows = session.execute(union_all(by_study, by_state)).all()
-    newest_first = sorted((row for row in rows if row[1]), key=lambda row: -row[1])
+    query = select(Study.number, by_study).join(by_study, by_study.c.study_id == Study.id)
+    newest_first = sorted(session.execute(query).all(), reverse=True)
+    totals = [sum(map(int, column)) for column in list(zip(*newest_first, strict=True))[3:]]
     return (
-        {state: int(runs) for state, number, runs in rows if not number},
-        {study_id: int(groups) for study_id, _, groups in newest_first},
+        {state: runs for state, runs in zip(by_state, totals, strict=False) if runs},
+        {row.study_id: row.groups for row in newest_first},
     )
 
 

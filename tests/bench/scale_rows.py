@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from sqlalchemy import JSON, Table, insert, text
+from sqlalchemy import JSON, NullPool, Table, create_engine, insert, text
 from sqlalchemy.orm import Session
 
 from core.store.columns import Base
@@ -46,8 +46,8 @@ class Bulk:
     ) -> None:
         if error is None:
             self._flush()
-            with self._store.write() as session:
-                session.execute(text("ANALYZE" if not self._store.is_sqlite else "SELECT 1"))
+            if not self._store.is_sqlite:
+                vacuum(self._store)
 
     def add(self, model: type[Any], row: Row) -> None:
         """Take one row; fields that it does not name get the default of their column."""
@@ -145,3 +145,10 @@ def curve_rows(
                 "high_values": pack_values(folded.high_values),
             },
         )
+
+
+def vacuum(store: Store) -> None:
+    """Do at once what PostgreSQL does by itself within a minute after rows have come."""
+    engine = create_engine(store.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.execute(text("VACUUM (ANALYZE)"))
