@@ -88,6 +88,11 @@ def parts_of_update(training: Training, method: MethodConfig) -> int:
     return 1 if steps_on_each(training, method) else training.accumulation
 
 
+def whole_updates(training: Training, method: MethodConfig, step: int) -> int:
+    """Count the authors' steps before an update, counted from 0: their temperature's clock."""
+    return step // AUTHORS_PARTS if steps_on_each(training, method) else step
+
+
 def is_clipped(training: Training, method: MethodConfig, step: int) -> bool:
     """Tell whether the gradient of an update, counted from 0, is clipped."""
     return not steps_on_each(training, method) or (step + 1) % AUTHORS_PARTS == 0

@@ -7,33 +7,38 @@ open and score nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention
 
 from core.backbones.prefix import record_site, take_prefix
 
-CLASS = "DisentangledSelfAttention"
 BIAS = "disentangled_attention_bias"
 
 
 class _Tap:
     """One tapped attention module; does nothing while no prefix is attached to it.
 
+    All that it hangs on the modules are its own methods: a deep copy of a model copies them with
+    the tap, so that a copy scores positions with its own weights. A closure would be shared.
+
     Args:
         attention: The module.
     """
 
-    def __init__(self, attention: nn.Module) -> None:
+    def __init__(self, attention: DisentangledSelfAttention) -> None:
+        self._attention = attention
         self._pair: tuple[Tensor, Tensor] | None = None
         attention.register_forward_pre_hook(self._begin, with_kwargs=True)
         attention.register_forward_hook(self._end, always_call=True)
-        attention.get_submodule("key_proj").register_forward_hook(self._joined(0))
-        attention.get_submodule("value_proj").register_forward_hook(self._joined(1))
-        setattr(attention, BIAS, self._beside(getattr(attention, BIAS)))
+        attention.key_proj.register_forward_hook(self._join_keys)
+        attention.value_proj.register_forward_hook(self._join_values)
+        setattr(attention, BIAS, self._bias)
 
     def _begin(
         self, attention: Any, args: tuple[Any, ...], options: dict[str, Any]
@@ -53,31 +58,34 @@ class _Tap:
     def _end(self, *_: object) -> None:
         self._pair = None
 
-    def _joined(self, side: int) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]:
-        def join(_module: nn.Module, _args: tuple[Any, ...], made: Tensor) -> Tensor | None:
-            if self._pair is None:
-                return None
-            return torch.cat([self._pair[side].to(made.dtype), made], dim=1)
+    def _join_keys(self, _module: nn.Module, _args: object, made: Tensor) -> Tensor | None:
+        return None if self._pair is None else _behind(self._pair[0], made)
 
-        return join
+    def _join_values(self, _module: nn.Module, _args: object, made: Tensor) -> Tensor | None:
+        return None if self._pair is None else _behind(self._pair[1], made)
 
-    def _beside(self, inner: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def bias(query: Tensor, key: Tensor, *args: Any, **options: Any) -> Tensor:
-            """Score positions of the sequence alone; its maps may serve positions as well."""
-            if self._pair is None:
-                return inner(query, key, *args, **options)
-            pair, self._pair = self._pair, None
-            length = pair[0].shape[1]
-            scores = inner(query, key[:, length:], *args, **options)
-            self._pair = pair
-            return pad(scores, (length, 0))
+    def _bias(self, query: Tensor, key: Tensor, *args: Any, **options: Any) -> Tensor:
+        """Score positions of the sequence alone; its maps may serve positions as well."""
+        inner = partial(getattr(type(self._attention), BIAS), self._attention)
+        if self._pair is None:
+            plain: Tensor = inner(query, key, *args, **options)
+            return plain
+        pair, self._pair = self._pair, None
+        length = pair[0].shape[1]
+        scores = inner(query, key[:, length:], *args, **options)
+        self._pair = pair
+        return pad(scores, (length, 0))
 
-        return bias
+
+def _behind(
+    prefix: Float[Tensor, "batch prefix width"], made: Float[Tensor, "batch length width"]
+) -> Float[Tensor, "batch total width"]:
+    return torch.cat([prefix.to(made.dtype), made], dim=1)
 
 
 def tap(module: nn.Module) -> bool:
-    """Tap every attention of DeBERTa in a model; tell whether there is one."""
-    found = [item for item in module.modules() if type(item).__name__ == CLASS]
+    """Tap every attention of DeBERTa v2 and v3 in a model; tell whether there is one."""
+    found = [item for item in module.modules() if isinstance(item, DisentangledSelfAttention)]
     for attention in found:
         _Tap(attention)
     return bool(found)

@@ -263,20 +263,25 @@ def _place(
         prefix=(),
         read_out=layout.token_column[:, 0],
         last=used - 1,
-        deep=None if deep is None else _arrange_deep(deep, length, arrange),
+        deep=None if deep is None else _arrange_deep(deep, length, place.active, arrange),
     )
 
 
 def _arrange_deep(
-    deep: DeepPrompt, length: int, arrange: Callable[[Tensor, Tensor], Tensor]
+    deep: DeepPrompt,
+    length: int,
+    active: Int[Tensor, " batch"],
+    arrange: Callable[[Tensor, Tensor], Tensor],
 ) -> DeepSlots:
     """Put what the vectors get in all layers where the vectors stand, with one gather."""
     vectors = deep.vectors
-    rows, _, layers, inside = vectors.shape
+    rows, count, layers, inside = vectors.shape
     nothing = vectors.new_zeros(1, 1, 1)
     flat = arrange(nothing.expand(rows, length, layers * inside), vectors.flatten(start_dim=2))
     added = flat.reshape(rows, -1, layers, inside).unbind(dim=2)
     if not deep.overwrites:
         return DeepSlots(added)
-    ones = torch.ones_like(vectors[:, :, 0, :1])
+    # What is not used replaces nothing, which the gradient of a cut relies on.
+    used = torch.arange(count, device=active.device) < active[:, None]
+    ones = used.to(vectors.dtype)[:, :, None]
     return DeepSlots(added, 1 - arrange(nothing.expand(rows, length, 1), ones))

@@ -50,6 +50,16 @@ def temperature(method: MethodConfig, step: int, total: int) -> float:
     return start if total <= 1 else start + (end - start) * step / (total - 1)
 
 
+def stage_start(share: float, total: int) -> int:
+    """Return the number of updates before a stage's first one, below the total.
+
+    Args:
+        share: Share of the updates at which the stage begins, at least 0 and below 1.
+        total: Updates planned, a count.
+    """
+    return min(math.ceil(share * total), total - 1)
+
+
 def evaluation_steps(total: int, evaluations: int) -> tuple[int, ...]:
     """Return the numbers of updates after which dev is scored: evenly spread, the last included."""
     count = min(total, evaluations)

@@ -22,18 +22,25 @@ def drawn(*shape: int, seed: int = 5) -> Tensor:
 
 
 def deep_inputs(
-    backbone: Backbone, batch: TokenBatch, cut: int, overwrites: bool, share: Tensor | None = None
+    backbone: Backbone,
+    batch: TokenBatch,
+    cut: int,
+    overwrites: bool,
+    share: Tensor | None = None,
+    active: int = LENGTH,
 ) -> BackboneInputs:
     facts, rows = backbone.facts, len(batch.token_ids)
+    gate = (torch.arange(LENGTH) < active).float()[None, :, None]
     vectors = drawn(rows, LENGTH, facts.layers, facts.inside or facts.hidden, seed=6)
     return surround(
         backbone.embed(batch.token_ids),
         batch,
-        drawn(1, LENGTH, facts.width).expand(rows, -1, -1),
+        drawn(1, LENGTH, facts.width).expand(rows, -1, -1) * gate,
         torch.full((rows,), cut),
         facts,
         share=share,
-        deep=DeepPrompt(vectors, overwrites),
+        active=torch.full((rows,), active),
+        deep=DeepPrompt(vectors * gate[..., None], overwrites),
     )
 
 
@@ -74,9 +81,11 @@ def test_a_literal_walk_through_the_layers_gives_the_same(overwrites: bool, cut:
 
 
 @pytest.mark.parametrize("overwrites", [False, True])
-@pytest.mark.parametrize("family", ["bert", "t5"])
+@pytest.mark.parametrize(
+    ("family", "active"), [("bert", LENGTH), *((f, a) for f in ("t5", "gpt2") for a in (1, 3, 6))]
+)
 def test_the_gradient_of_a_cut_is_that_of_the_mixture_of_all_layouts(
-    family: str, overwrites: bool
+    family: str, active: int, overwrites: bool
 ) -> None:
     backbone = tiny_backbone(family)
     batch = make_batch(backbone, (9, 5), 12)
@@ -89,9 +98,11 @@ def test_the_gradient_of_a_cut_is_that_of_the_mixture_of_all_layouts(
         return found - found.mean(dim=1, keepdim=True)
 
     share = chosen.clone().requires_grad_()
-    ours = gradient(deep_inputs(backbone, batch, 2, overwrites, share), share)
+    ours = gradient(deep_inputs(backbone, batch, 2, overwrites, share, active), share)
     mixed = chosen.clone().requires_grad_()
-    all_cuts = [deep_inputs(backbone, batch, cut, overwrites) for cut in range(LENGTH + 1)]
+    all_cuts = [
+        deep_inputs(backbone, batch, cut, overwrites, active=active) for cut in range(LENGTH + 1)
+    ]
     naive = gradient(_mixture(all_cuts, mixed), mixed)
     # What is left out is the layout of positions and types, which is no differentiable choice.
     assert torch.allclose(ours, naive, atol=2e-4 * float(naive.abs().max()))

@@ -87,6 +87,14 @@ def test_both_ways_to_a_gain_agree_where_the_metric_is_a_mean(clusters: Indices 
     assert mean_gain(np.zeros(30), clusters) == (0.0, 0.0, 0.0)
 
 
+def test_clusters_weigh_as_much_as_they_have_examples() -> None:
+    """20 clusters of nine gain, 20 of one do not; 14 to 26 of 40 drawn ones are large."""
+    sizes = np.repeat([9, 1], 20)
+    gain = mean_gain(np.repeat([1.0, 0.0], [180, 20]), np.repeat(np.arange(40), sizes))
+    assert gain.value == 0.9
+    assert (gain.low, gain.high) == pytest.approx((126 / 152, 234 / 248), abs=0.012)
+
+
 def test_what_belongs_together_is_drawn_together() -> None:
     labels = np.zeros(40, dtype=np.int64)
     other = np.repeat([0, 1], 20).astype(np.int64)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from core.methods._marginal import exact_loss, marginal_loss, sampled_loss
 from core.methods._module import Candidates
+from core.methods.dynamic_prompt.choosing import drawn_choices
 
 CHOICES = 3
 
@@ -98,3 +99,18 @@ def test_the_bonus_moves_the_gradient_and_not_the_value() -> None:
     assert values[0] == values[1]
     (expected,) = torch.autograd.grad(-0.5 * entropy.sum(), scores)
     torch.testing.assert_close(gradients[1] - gradients[0], expected)
+
+
+def test_each_sample_is_weighed_against_the_geometric_mean_of_the_others() -> None:
+    likelihood = torch.tensor([[0.8, 0.2, 0.05]]).log().requires_grad_()
+    log_prior = torch.zeros(1, 3, requires_grad=True)
+    sampled_loss(log_prior, likelihood).sum().backward()
+    # The others of the three have the means 0.1, 0.2 and 0.4.
+    expected = -torch.tensor([[1.05 / 0.35, 1.05 / 1.05, 1.05 / 1.4]]).log()
+    torch.testing.assert_close(log_prior.grad, expected)
+
+
+def test_drawn_rows_stand_one_batch_after_the_other() -> None:
+    scores = {"position": torch.eye(CHOICES) * 1000}
+    taken, _ = drawn_choices(scores, 2, torch.Generator().manual_seed(0), 0.0)
+    assert taken["position"].index.tolist() == [0, 1, 2, 0, 1, 2]

@@ -11,7 +11,7 @@ from core.errors import ConfigError
 from core.methods import METHODS
 from core.recipe import RunConfig, group_key
 from core.recipe_files import parse_recipe
-from core.stepping import authors_step, is_clipped, parts_of_update
+from core.stepping import authors_step, is_clipped, parts_of_update, whole_updates
 from core.training.drawn import cut_units
 from core.training.group import updates_of
 
@@ -53,6 +53,8 @@ def test_the_authors_step_what_their_scripts_train(method: Any, step: str | None
     assert parts_of_update(found.training, found.method) == (1 if step == "each" else 4)
     clipped = [is_clipped(found.training, found.method, step) for step in range(8)]
     assert clipped == ([False, False, False, True] * 2 if step == "each" else [True] * 8)
+    counted = [whole_updates(found.training, found.method, step) for step in range(8)]
+    assert counted == ([0] * 4 + [1] * 4 if step == "each" else list(range(8)))
 
 
 def test_equal_epochs_are_equal_steps_of_the_authors() -> None:

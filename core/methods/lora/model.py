@@ -19,7 +19,9 @@ from core.methods.lora.config import ADAPTED_MAPS, Config
 QUERY_NAMES = frozenset({"q", "q_lin", "q_proj", "query", "query_proj"})
 VALUE_NAMES = frozenset({"v", "v_lin", "v_proj", "value", "value_proj"})
 FUSED_NAMES = frozenset({"Wqkv", "c_attn", "qkv_proj", "query_key_value"})
-"""Last names of maps that make queries, values, or queries, keys and values one after the other."""
+"""Last names of maps that make queries, values, or queries, keys and values at once."""
+ORDERED_FAMILIES = frozenset({"gpt2", "modernbert", "phi3"})
+"""Families whose fused map makes all queries, then all keys, then all values; others mix them."""
 
 
 class LoraUpdate(nn.Module):
@@ -72,8 +74,12 @@ class _Target:
     parts: Mapping[str, tuple[int, int]]
 
 
-def _targets(copy: nn.Module) -> list[_Target]:
-    """Find the maps that make queries and values, alone or in one with the keys."""
+def _targets(copy: nn.Module, backbone: Backbone) -> list[_Target]:
+    """Find the maps that make queries and values, alone or in one with the keys.
+
+    Raises:
+        BackboneError: If it is not known where a fused map's queries and values are.
+    """
     found = []
     for name, module in copy.named_modules():
         last = name.rsplit(".", 1)[-1]
@@ -86,20 +92,33 @@ def _targets(copy: nn.Module) -> list[_Target]:
         if last in QUERY_NAMES | VALUE_NAMES:
             found.append(_Target(name, module, inputs, {"": (0, outputs)}))
         elif last in FUSED_NAMES:
-            third = outputs // 3
-            parts = {"query.": (0, third), "value.": (2 * third, third)}
-            found.append(_Target(name, module, inputs, parts))
+            found.append(_Target(name, module, inputs, _fused_parts(name, outputs, backbone)))
     return found
+
+
+def _fused_parts(name: str, outputs: int, backbone: Backbone) -> dict[str, tuple[int, int]]:
+    """Tell which outputs of a fused map are queries and which are values."""
+    facts = backbone.facts
+    values = facts.heads * facts.head_dim
+    queries = (facts.query_heads or facts.heads) * facts.head_dim
+    if facts.family not in ORDERED_FAMILIES or outputs != queries + 2 * values:
+        raise BackboneError(
+            f"{backbone.name}: the map {name} makes queries, keys and values at once, and where "
+            f"each of them is among its {outputs} outputs is not known for {facts.family}.",
+            hint="Choose another method, such as prompt_tuning or fine_tuning, or a backbone with "
+            "separate query and value maps.",
+        )
+    return {"query.": (0, queries), "value.": (queries + values, values)}
 
 
 def build(config: Config, backbone: Backbone, generator: torch.Generator) -> InsideMethod:
     """Build the method: A drawn as linear layers are, B zero, so that nothing changes at first.
 
     Raises:
-        BackboneError: If the query and value maps are not found.
+        BackboneError: If the query and value maps are not found, or their outputs not told apart.
     """
     copy = backbone.share_module()
-    found = _targets(copy)
+    found = _targets(copy, backbone)
     updates = sum(len(target.parts) for target in found)
     expected = ADAPTED_MAPS * (backbone.facts.distinct_layers or backbone.facts.layers)
     if updates != expected:

@@ -20,9 +20,10 @@ from core.methods.p_tuning_v2.config import Config
 class PTuningV2(PromptMethod):
     """Puts l trained key/value pairs in front of each layer's own (arXiv 2110.07602).
 
-    The pairs carry no position and shift none. Initial values follow the published code: standard
-    normal for the table, the usual uniform range for linear layers. Its dropout on the prefix is
-    left out, as everywhere in the frozen part.
+    The pairs carry no position and shift none. The table starts standard normal and
+    linear layers in torch's usual uniform range; the published runs may have started otherwise, as
+    loading a backbone may have redrawn them. The published code's dropout on the prefix is left
+    out, as everywhere in the frozen part.
 
     Args:
         config: Settings.

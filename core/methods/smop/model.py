@@ -24,6 +24,9 @@ class SparsePrompts(PromptMethod):
     1 + noise, noise standard normal. The chosen prompt is scaled by its probability, which is how
     the router gets a gradient.
 
+    The published code differs in two ways: it adds a load-balancing loss (weight 0.01, on by
+    default), which is left out here, and detaches the scale of the noise, which here is not.
+
     Args:
         config: Settings.
         backbone: Frozen backbone.
