@@ -85,6 +85,7 @@ def _show_backbones(recipe: Recipe, values: Values) -> None:
             values |= _flat(shown, "backbone.")
         elif choice.pooling:
             values["backbone.pooling"] = choice.pooling
+        values["backbone.read_out"] = choice.read_out
 
 
 def _show_regimes(recipe: Recipe, values: Values) -> None:

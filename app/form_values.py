@@ -137,9 +137,10 @@ def _own_task(values: Mapping[str, Any], problems: list[ConfigError]) -> list[di
 
 def _backbones(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     own = _section(values, "backbone.")
-    pooling = {"pooling": own.pop("pooling")} if own.get("pooling") else {}
-    found = [{"name": name, **pooling} for name in values.get("backbones") or ()]
-    return [*found, {**own, **pooling}] if own else found
+    # How it is read out is chosen once for all backbones.
+    read = {name: own.pop(name) for name in ("pooling", "read_out") if own.get(name)}
+    found = [{"name": name, **read} for name in values.get("backbones") or ()]
+    return [*found, {**own, **read}] if own else found
 
 
 def _regimes(values: Mapping[str, Any], problems: list[ConfigError]) -> list[dict[str, Any]]:

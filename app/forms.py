@@ -274,7 +274,7 @@ def own_task_fields() -> tuple[FormField, ...]:
 
 def own_backbone_fields() -> tuple[FormField, ...]:
     """Fields of a backbone from the Hub or a folder."""
-    keep = ("hub", "revision", "path", "pooling")
+    keep = ("hub", "revision", "path", "pooling", "read_out")
     every = {item.path: item for item in fields_of(BackboneChoice, "backbone.")}
     return tuple(every[f"backbone.{name}"] for name in keep)
 

@@ -139,9 +139,12 @@ class _Heads:
 
 
 def _heads(recipe: Recipe, data: workload.DataOf) -> _Heads:
+    """Count the outputs on the first backbone; beside a verbalizer no head is trained."""
     outputs: dict[str, int] = {}
     for (name, _), found in data.items():
         outputs[name] = found.num_outputs if found else outputs.get(name, USUAL_OUTPUTS)
+    if recipe.backbones[0].is_verbalizer:
+        outputs = dict.fromkeys(outputs, 0)
     together: dict[tuple[Axis, ...], tuple[int, ...]] = {}
     singly: dict[str, int] = {}
     for cell in recipe.cells():
@@ -167,7 +170,7 @@ def _method(method: MethodConfig, facts: BackboneFacts | None, heads: _Heads) ->
     return MethodPreview(
         label=method.label,
         describes=method.describe(),
-        parameters={str(group): count for group, count in shown.items()},
+        parameters={str(group): count for group, count in shown.items() if count},
         total=total,
         share=total / facts.total_parameters if facts else 0.0,
         alone=method.SEPARATE,

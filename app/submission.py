@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 from app.draws import draw
 from app.stored_config import read_config
 from core.backbones.facts import facts, require_room, weights_folder
+from core.backbones.language import require_language_head
 from core.backbones.spec import BACKBONES, BackboneChoice
 from core.data.examples import TaskData
 from core.data.splits import NUM_FOLDS
 from core.data.tasks import read_task, resolve
+from core.data.tokens import TextTokenizer
+from core.data.words import word_ids
 from core.errors import BackboneError, ConfigError, DataError, NotFound, RecipeErrors
 from core.methods import BackboneFacts, MethodConfig
 from core.recipe import Recipe, RunConfig
@@ -40,8 +43,6 @@ ONLY_TRAINING = (
 )
 """Settings of methods that a run may have other than the run it starts from."""
 
-ANY_BACKBONE = BackboneFacts("bert", 64, 2, 4, 16, 1000, 512, 1_000_000)
-
 
 Resolved = dict[tuple[str, Source], TaskChoice]
 
@@ -60,6 +61,7 @@ def prepare_runs(recipe: Recipe, settings: Settings, store: Store | None = None)
     problems: list[ConfigError] = []
     resolved = _check_tasks(recipe, settings.data_folders, recipe.seeds.data, problems)
     _check_backbones(recipe, settings.offline, problems)
+    _check_words(recipe, settings.data_folders, problems)
     start = _check_start(recipe, store, problems) if store else recipe.init_from
     if problems:
         raise RecipeErrors(problems)
@@ -152,6 +154,8 @@ def _check_backbones(recipe: Recipe, offline: bool, problems: list[ConfigError])
     for number, choice in enumerate(recipe.backbones):
         try:
             known = backbone_facts(choice, offline=offline)
+            if choice.is_verbalizer:
+                require_language_head(known, choice.source)
             require_room(known, recipe.training.max_tokens, longest)
         except BackboneError as error:
             problems.append(
@@ -162,6 +166,36 @@ def _check_backbones(recipe: Recipe, offline: bool, problems: list[ConfigError])
             problems.append(error)
             continue
         problems += _check_fit(recipe.methods, known)
+
+
+def _check_words(recipe: Recipe, folders: Sequence[Path], problems: list[ConfigError]) -> None:
+    """Try all label words with the tokenizers that are here; a worker tries those it fetches."""
+    for number, choice in enumerate(recipe.backbones):
+        if not choice.is_verbalizer:
+            continue
+        try:
+            form, folder = facts(choice, offline=True).language_head, weights_folder(choice, True)
+        except BackboneError:  # on a hub, or already told
+            continue
+        if not form:
+            continue
+        try:
+            tokenizer = TextTokenizer(folder, form)
+        except BackboneError as error:
+            problems.append(
+                ConfigError(error.message, field=f"backbones.{number}", hint=error.hint)
+            )
+            continue
+        for place, task in enumerate(recipe.tasks):
+            try:
+                words = read_task(task, folders, source=recipe.regimes[0].source).words
+                word_ids(words, tokenizer)
+            except DataError:  # already told
+                continue
+            except ConfigError as error:
+                message = f"{task.name}: {error.message}"
+                field = f"tasks.{place}.label_words"
+                problems.append(ConfigError(message, field=field, hint=error.hint))
 
 
 def _check_fit(methods: Sequence[MethodConfig], known: BackboneFacts) -> Iterator[ConfigError]:
@@ -215,7 +249,7 @@ def _cannot_start(method: MethodConfig, source: MethodConfig, slug: str) -> str:
     """Say why a method cannot take over the tensors of another; empty when it can."""
     if method.kind != source.kind:
         return f"{slug} trained {source.label}; {method.label} has other tensors"
-    if set(method.num_trainable(ANY_BACKBONE, 2)) == {"head"}:
+    if method.trains_head_alone:
         return f"{method.label} trains a head alone, and a head always starts anew"
     ours, theirs = _meaning(method), _meaning(source)
     other = next((name for name in ours if ours[name] != theirs[name]), None)

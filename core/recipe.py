@@ -91,7 +91,12 @@ class RunConfig(Part):
     def config_hash(self) -> str:
         """Digest without seeds and without the place of the files: what seeds are averaged over."""
         content = self.model_dump(mode="json", exclude={"seeds"})
+        # Fields that came later count only where they are used: what a run is stays what it was.
+        if not self.backbone.is_verbalizer:
+            content["backbone"].pop("read_out")
         for task in (content["task"], *content["partners"]):
+            if not task["label_words"]:
+                task.pop("label_words")
             if task["data_version"]:
                 task.pop("folder")
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]

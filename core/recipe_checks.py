@@ -43,12 +43,14 @@ def check(recipe: Recipe) -> None:
     checks = (
         _summed_choices,
         _lacking_trials,
+        _stages,
         _stepping,
         _joint,
         _derived,
         _exact_updates,
         _few_shot,
         _cross_fitting,
+        _verbalizers,
     )
     problems = [problem for find in (*checks, _too_many) for problem in find(recipe)]
     if problems:
@@ -82,6 +84,16 @@ def _lacking_trials(recipe: Recipe) -> Iterator[Problem]:
     for place, method in enumerate(recipe.methods):
         if method.lacks_trials and recipe.tuning.protocol != "tuned":
             yield ("methods", place, "cut"), method.lacks_trials
+
+
+def _stages(recipe: Recipe) -> Iterator[Problem]:
+    for place, method in enumerate(recipe.methods):
+        if getattr(method, "stages", "joint") == "two_stage" and recipe.training.max_updates == 1:
+            text = (
+                f"{method.label} trains first the position and then the mixture, and one update "
+                "leaves nothing for the mixture; give max_updates of 2 at least, or stages: joint"
+            )
+            yield ("methods", place, "stages"), text
 
 
 def _stepping(recipe: Recipe) -> Iterator[Problem]:
@@ -186,6 +198,33 @@ def _cross_fitting(recipe: Recipe) -> Iterator[Problem]:
                 "a refit takes the updates that were best for it, but a control those of the "
                 "joint run; set control: false, or folds: 1",
             )
+
+
+def _verbalizers(recipe: Recipe) -> Iterator[Problem]:
+    """A verbalizer says one word for each class, and trains no head."""
+    declared = ((task.name, declared_task(task)) for task in recipe.tasks)
+    scored = [name for name, spec in declared if spec and spec.kind == "choices"]
+    texts = [no_word_for_choices(name) for name in scored[:1]]
+    texts += [nothing_but_a_head(method) for method in recipe.methods if method.trains_head_alone]
+    for place, backbone in enumerate(recipe.backbones):
+        if backbone.is_verbalizer:
+            yield from ((("backbones", place, "read_out"), text) for text in texts)
+
+
+def no_word_for_choices(task: str) -> str:
+    """Say why a task that scores choices has no verbalizer."""
+    return (
+        f"{task} scores an example's choices against each other, and no word stands for one of "
+        "them; set read_out: head, or leave the task out"
+    )
+
+
+def nothing_but_a_head(method: MethodConfig) -> str:
+    """Say why a method has nothing to train beside a verbalizer."""
+    return (
+        f"{method.label} trains a head and nothing else, and a verbalizer has none; set read_out: "
+        "head, or choose another method"
+    )
 
 
 def _too_many(recipe: Recipe) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal, Union
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from core.backbones.spec import BackboneChoice
 from core.methods import ALIASES, METHODS, MethodConfig, OptimizerName, Part
@@ -37,8 +37,23 @@ def _kind_from_text(value: object) -> object:
     return {"kind": value} if isinstance(value, str) else value
 
 
+def _pairs_from_mapping(value: object) -> object:
+    """Keep a mapping as sorted pairs, which unlike a mapping never change."""
+    if not isinstance(value, Mapping):
+        return value
+    return tuple(sorted(value.items(), key=lambda pair: str(pair[0])))
+
+
 def _name_from_text(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
+
+
+Word = Annotated[str, Field(max_length=60, pattern=r"^\S+$")]
+Words = Annotated[
+    tuple[tuple[str, Word], ...],
+    BeforeValidator(_pairs_from_mapping),
+    PlainSerializer(dict, return_type=dict[str, str]),
+]
 
 
 class TaskChoice(Part):
@@ -72,6 +87,13 @@ class TaskChoice(Part):
         default=False,
         title="Diagnostics",
         description="Score the task's diagnostic sets once at the end (RTE: AX-b and AX-g).",
+    )
+    label_words: Words = Field(
+        default=(),
+        max_length=256,
+        title="Label words",
+        description="Class to the word that a verbalizer scores, as {class: word}; a class left "
+        "out keeps the task's word, or its own name where the task has none.",
     )
     text_fields: tuple[str, ...] = Field(
         default=(), max_length=4, title="Text fields", description="Only for one's own folder."

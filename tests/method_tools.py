@@ -8,7 +8,8 @@ from tempfile import mkdtemp
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import AutoModel
 
 from core.backbones.families import FAMILIES
 from core.backbones.load import Backbone, load_backbone
@@ -167,3 +168,18 @@ def read(
     with torch.no_grad():
         inputs = method.adapt(batch)
         return pool(backbone.forward(inputs, method.own_backbone()), inputs, pooling)
+
+
+def library_model(backbone: Backbone) -> nn.Module:
+    """The library's own model out of a backbone's files; nothing of ours is attached to it."""
+    model: Any = AutoModel.from_pretrained(backbone.folder).eval()
+    body: nn.Module = model.get_encoder() if backbone.facts.kind == "encoder_decoder" else model
+    return body
+
+
+def library_states(model: nn.Module, batch: TokenBatch) -> Tensor:
+    """Last hidden states that a model of the library gives for the tokens themselves."""
+    with torch.no_grad():
+        output = model(input_ids=batch.token_ids, attention_mask=batch.mask.long())
+    states: Tensor = output.last_hidden_state
+    return states

@@ -87,22 +87,33 @@ def make_small(name: str, folder: Path, seed: int = 0) -> Path:
     The global random state is kept.
     """
     title, specials, sizes = SMALL[name]
+    return make_random(f"{title}Model", specials, sizes, folder, seed)
+
+
+def make_random(
+    model_class: str,
+    specials: tuple[str, str],
+    sizes: Mapping[str, Any],
+    folder: Path,
+    seed: int = 0,
+) -> Path:
+    """Save a random model of a class of transformers with a tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     pad = 1 if sizes.get("pad_token_id") == 1 else 0
     vocab = make_tokenizer(folder, roberta_ids=pad == 1)
-    _give_specials(folder, specials)
+    give_specials(folder, specials)
     named = {"pad_token_id": pad, "bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3}
-    config = getattr(transformers, f"{title}Config")(
-        **{"vocab_size": vocab, **named, "sep_token_id": 3, **sizes}
-    )
+    chosen = getattr(transformers, model_class)
+    config = chosen.config_class(**{"vocab_size": vocab, **named, "sep_token_id": 3, **sizes})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: PreTrainedModel = getattr(transformers, f"{title}Model")(config)
+        model: PreTrainedModel = chosen(config)
         model.save_pretrained(folder)
     return folder
 
 
-def _give_specials(folder: Path, specials: tuple[str, str]) -> None:
+def give_specials(folder: Path, specials: tuple[str, str]) -> None:
+    """Let a folder's tokenizer put special tokens around one text, and around two."""
     path = folder / "tokenizer.json"
     tokenizer = Tokenizer.from_file(str(path))
     known = tokenizer.get_vocab()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core.backbones.language import language_facts
 from core.errors import BackboneError
 from core.methods._config import BackboneFacts, BackboneKind
 
@@ -126,6 +127,7 @@ def facts_of(
         embedding = _size(config, "embedding", inside)
         hidden = embedding if family.is_projected_back else inside
         first = int(config.get("pad_token_id", 1)) + 1 if family.padded_positions else 0
+        language_head, language_parameters = language_facts(config, shapes)
         positions = UNLIMITED_POSITIONS if family.has_distances else _size(config, "positions")
         return BackboneFacts(
             family=str(config["model_type"]),
@@ -145,6 +147,8 @@ def facts_of(
             query_heads=heads if config.get("num_key_value_heads") not in (None, heads) else 0,
             inside=0 if inside == hidden else inside,
             distinct_layers=int(config.get("num_hidden_groups") or 0),
+            language_head=language_head,
+            language_parameters=language_parameters,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise BackboneError(f"config.json of {place} lacks or misstates {error}.") from error

@@ -4,32 +4,51 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel
+from transformers import (
+    MODEL_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+)
 from transformers.utils import logging as library_logging
 
 from core.backbones import deep
 from core.backbones import prefix as prefixes
 from core.backbones.embed import plain_inputs, word_embeddings
 from core.backbones.facts import folder_facts, weights_digest, weights_folder
+from core.backbones.language import require_language_head
 from core.backbones.masks import MaskMaker
 from core.backbones.prefix_taps import tap
 from core.backbones.spec import BackboneChoice
+from core.backbones.verbalizer import LanguageHead, require_equal, take_head
 from core.data.tokens import TextTokenizer
 from core.errors import BackboneError
-from core.methods._config import BackboneFacts, BackboneKind
+from core.methods._config import AnswerForm, BackboneFacts
 from core.methods._module import BackboneInputs, TokenBatch
 
 Precision = Literal["float32", "bfloat16"]
 LONGEST_CHECK = 512
+LONGEST_HEAD_CHECK = 16
+"""Tokens of a row; the library makes a number for each word of the vocabulary at each of them."""
+MODELS: Mapping[AnswerForm, Any] = {
+    "": AutoModel,
+    "masked": AutoModelForMaskedLM,
+    "causal": AutoModelForCausalLM,
+    "sequence": AutoModelForSeq2SeqLM,
+}
+"""What is loaded, by where a verbalizer reads its answer; without one the model alone."""
 LAYOUT_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.25}
 
 
@@ -47,16 +66,24 @@ class Backbone:
         dtype: Precision of its weights.
         weights_sha256: Digest of the weight files.
         sites: Calls of self-attention in one pass, which take a prefix.
+        language: Its language-model head, where it was loaded for a verbalizer.
     """
 
     def __init__(
-        self, name: str, facts: BackboneFacts, folder: Path, module: nn.Module, digest: str
+        self,
+        name: str,
+        facts: BackboneFacts,
+        folder: Path,
+        module: nn.Module,
+        digest: str,
+        language: LanguageHead | None = None,
     ) -> None:
         self.name = name
         self.facts = facts
         self.folder = folder
         self.module = module
         self.weights_sha256 = digest
+        self.language = language
         weight = next(module.parameters())
         self.device = weight.device
         self.dtype = weight.dtype
@@ -69,6 +96,11 @@ class Backbone:
         self._has_layers = deep.hook_layers(module, facts.width, facts.layers)
         is_ready = bool(self.sites) and not is_tapped
         self._masks = MaskMaker(module.config, facts.kind, is_ready=is_ready)
+
+    @property
+    def answer_form(self) -> AnswerForm:
+        """Where its language-model head says the answer; empty: none was loaded."""
+        return self.language.form if self.language else ""
 
     def embed(self, token_ids: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length hidden"]:
         """Look up the frozen word embeddings."""
@@ -155,7 +187,7 @@ def load_backbone(
     """Load a backbone, freeze it, and check that our inputs give the library's own result.
 
     Args:
-        choice: Which backbone.
+        choice: Which backbone, and whether its language-model head is read.
         offline: Never ask the Hub.
         device: Device of torch.
         dtype: Precision of its weights.
@@ -165,21 +197,35 @@ def load_backbone(
             check fails.
     """
     folder = weights_folder(choice, offline)
-    facts = replace(folder_facts(folder), lead=TextTokenizer(folder).lead)
+    facts = folder_facts(folder)
+    if choice.is_verbalizer:
+        require_language_head(facts, choice.source)
+    form: AnswerForm = facts.language_head if choice.is_verbalizer else ""
+    tokenizer = TextTokenizer(folder, form)
+    facts = replace(facts, lead=tokenizer.lead)
     prefixes.register()
-    module = _load_module(folder, getattr(torch, dtype), facts.kind).to(device)
+    model = _load_model(folder, getattr(torch, dtype), form).to(device)
+    batch = _check_batch(model, facts, LONGEST_HEAD_CHECK)
+    head, logits = take_head(model, facts, tokenizer, batch) if form else (None, None)
+    module = _body(model, facts, form)
     digest = weights_digest(folder)
-    backbone = Backbone(choice.label, facts, folder, module, digest)
+    backbone = Backbone(choice.label, facts, folder, module, digest, head)
     _check_layout(backbone)
+    if head is not None and logits is not None:
+        inputs = plain_inputs(backbone.embed(batch.token_ids), batch, facts)
+        with torch.no_grad():
+            hidden = backbone.forward(inputs)
+        require_equal(head, hidden, inputs, logits, choice.source)
     return backbone
 
 
-def _load_module(folder: Path, dtype: torch.dtype, kind: BackboneKind) -> nn.Module:
+def _load_model(folder: Path, dtype: torch.dtype, form: AnswerForm) -> Any:
+    """Load a model of transformers, frozen and in evaluation mode, with the head for a form."""
     library_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         model_class = MODEL_MAPPING[type(config)]
-        module, report = AutoModel.from_pretrained(
+        model, report = MODELS[form].from_pretrained(
             folder,
             dtype=dtype,
             attn_implementation=(
@@ -191,6 +237,12 @@ def _load_module(folder: Path, dtype: torch.dtype, kind: BackboneKind) -> nn.Mod
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        if error.args[:1] in ((prefixes.ATTENTION,), (prefixes.EAGER_ATTENTION,)):
+            raise BackboneError(
+                f"The model in {folder} is a {config.model_type}, whose attention cannot be "
+                "exchanged for one that takes a prefix.",
+                hint="Choose a backbone of another family.",
+            ) from error
         raise BackboneError(f"The model in {folder} could not be loaded: {error}") from error
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
@@ -200,17 +252,23 @@ def _load_module(folder: Path, dtype: torch.dtype, kind: BackboneKind) -> nn.Mod
             f"({shown}).",
             hint="Save the model again; missing weights would be random.",
         )
-    if kind == "encoder_decoder":
-        module = module.get_encoder()
+    for part in model.modules():
+        if getattr(part, "gradient_checkpointing", False):
+            part.gradient_checkpointing = False  # a pass that is made again would lack its prefix
+    model.requires_grad_(False)
+    return model.eval()
+
+
+def _body(model: Any, facts: BackboneFacts, form: AnswerForm) -> nn.Module:
+    """Return what makes the hidden states of the text, without pooler and head."""
+    module = model.base_model if form else model
+    if facts.kind == "encoder_decoder":
+        module = model.get_encoder()
     if getattr(module, "pooler", None) is not None:
         module.pooler = None  # never read: every task has its own read-out and head
     module.config.use_cache = False
-    for part in module.modules():
-        if getattr(part, "gradient_checkpointing", False):
-            part.gradient_checkpointing = False  # a pass that is made again would lack its prefix
-    module.requires_grad_(False)
-    frozen: nn.Module = module.eval()
-    return frozen
+    body: nn.Module = module
+    return body
 
 
 def _has_sdpa(model_class: object) -> bool:
@@ -219,21 +277,11 @@ def _has_sdpa(model_class: object) -> bool:
 
 
 def _check_layout(backbone: Backbone) -> None:
-    """Compare explicit embeddings, positions and mask with the library's pass on token ids.
-
-    One row is whole and one padded; where attention has a window, both are longer than it.
-    """
-    module, device = backbone.module, backbone.device
-    window = int(getattr(module.config, "sliding_window", 0) or 0)
-    length = min(8 + 2 * window, LONGEST_CHECK, backbone.facts.max_positions)
-    pad = getattr(module.config, "pad_token_id", None)
-    ids = torch.arange(2 * length, device=device).reshape(2, length) % backbone.facts.vocab
-    ids = torch.where(ids == pad, 3, ids) if pad is not None else ids
-    mask = torch.arange(length, device=device) < torch.tensor([[length], [length - 3]]).to(device)
-    ids = torch.where(mask, ids, pad or 0)
+    """Compare explicit embeddings, positions and mask with the library's pass on token ids."""
+    batch = _check_batch(backbone.module, backbone.facts, LONGEST_CHECK)
+    ids, mask = batch.token_ids, batch.mask
     with torch.no_grad():
-        theirs = module(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        batch = TokenBatch(ids, torch.zeros_like(ids), mask)
+        theirs = backbone.module(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         ours = backbone.forward(plain_inputs(backbone.embed(ids), batch, backbone.facts))
     difference = float(torch.where(mask[:, :, None], theirs - ours, 0.0).abs().max())
     if not difference <= LAYOUT_TOLERANCE[backbone.dtype]:
@@ -242,3 +290,18 @@ def _check_layout(backbone: Backbone) -> None:
             f"(difference {difference:.2g}), so prompts would not stand where they should.",
             hint="Choose another backbone.",
         )
+
+
+def _check_batch(module: Any, facts: BackboneFacts, most: int) -> TokenBatch:
+    """Make two rows to try a model on, at most ``most`` tokens long.
+
+    One row is whole and one padded; where attention has a window, both are longer than it.
+    """
+    device = next(module.parameters()).device
+    window = int(getattr(module.config, "sliding_window", 0) or 0)
+    length = min(8 + 2 * window, most, facts.max_positions)
+    pad = getattr(module.config, "pad_token_id", None)
+    ids = torch.arange(2 * length, device=device).reshape(2, length) % facts.vocab
+    ids = torch.where(ids == pad, 3, ids) if pad is not None else ids
+    mask = torch.arange(length, device=device) < torch.tensor([[length], [length - 3]]).to(device)
+    return TokenBatch(torch.where(mask, ids, pad or 0), torch.zeros_like(ids), mask)

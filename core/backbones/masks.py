@@ -46,22 +46,22 @@ class MaskMaker:
         if self._is_causal:
             seen = seen & (distance >= 0)
         if self._window is None:
-            return _additive(seen, dtype)
+            return additive(seen, dtype)
         # Decoders count the token itself, encoders the tokens on each side.
         near = distance < self._window if self._is_causal else distance.abs() <= self._window
         # Padding far from every token sees itself: a row that sees nothing would be no number.
         windowed = (seen & near) | (distance == 0)
         if not self._types:
-            return _additive(windowed, dtype)
+            return additive(windowed, dtype)
         return {
-            kind: _additive(windowed if kind == "sliding_attention" else seen, dtype)
+            kind: additive(windowed if kind == "sliding_attention" else seen, dtype)
             for kind in self._types
         }
 
 
-def _additive(
-    seen: Bool[Tensor, "batch 1 total total"], dtype: torch.dtype
-) -> Float[Tensor, "batch 1 total total"]:
+def additive(
+    seen: Bool[Tensor, "batch 1 queries total"], dtype: torch.dtype
+) -> Float[Tensor, "batch 1 queries total"]:
     """Zero where attention may look, minus infinity elsewhere."""
     closed = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
     return closed.masked_fill(~seen, float("-inf"))

@@ -4,13 +4,14 @@
 
     process  libraries of the trainer, or the context of an accelerator
     work     token ids, masks, buffers of the allocator
-    weights  frozen backbone in the run's precision
+    weights  frozen backbone in the run's precision; where a verbalizer reads out, its head, too
     trained  16 bytes for each trained number: value, gradient, two moments of AdamW, all float32;
              with Adafactor 12, of which the last 4 are an upper bound of its rows and columns
     inputs   embeddings of an update's rows, their prompts and their gradients, where the update is
              made in parts; of methods that reach into layers those of every layer
     update   activations that the backward pass of one part of an update needs, and one layer's
-             attention scores
+             attention scores; of a decoder that a verbalizer reads the keys and values that it
+             makes of the encoder's states
     scoring  one layer's activations of a chunk that is scored without a gradient
 
 Rows of an update are examples x choices of the task x passes of the method; columns are the length
@@ -44,6 +45,8 @@ DROPOUT_UNITS = 4
 SCORING_UNITS = 12
 PREFIX_UNITS = 4
 """A prefix is kept as keys and values, alone and joined to the sequence's own."""
+DECODER_UNITS = 2
+"""A decoder of a few tokens keeps keys and values of every column that it looks back at."""
 
 SCORED_TOKENS = 1024
 SCORED_ROWS = 128
@@ -62,12 +65,15 @@ def peak_bytes(config: RunConfig, facts: BackboneFacts) -> int:
         config: The run.
         facts: Sizes of its backbone.
     """
-    heads = [2] * len(config.trained_tasks)
+    heads = [0 if config.backbone.is_verbalizer else 2] * len(config.trained_tasks)
+    weights = facts.total_parameters
+    if config.backbone.is_verbalizer:
+        weights += facts.language_parameters
     trained = config.method.num_trainable_jointly(facts, heads, config.regime.own_axes)
     return (
         PROCESS_BYTES
         + WORK_BYTES
-        + facts.total_parameters * DTYPE_BYTES[config.training.dtype]
+        + weights * DTYPE_BYTES[config.training.dtype]
         + sum(trained.values()) * TRAINED_BYTES[config.training.optimizer]
         + max(_update_bytes(config, facts), _scoring_bytes(config, facts))
     )
@@ -84,6 +90,8 @@ def _update_bytes(config: RunConfig, facts: BackboneFacts) -> int:
     units = INSIDE_UNITS if method.SEPARATE else FROZEN_UNITS
     if training.backbone_dropout:
         units += DROPOUT_UNITS
+    if config.backbone.is_verbalizer and facts.language_head == "sequence":
+        units += DECODER_UNITS
     vectors = units * columns + PREFIX_UNITS * _prefix_length(method)
     kept = rows * vectors * facts.hidden * facts.layers * _activation_bytes(config, facts)
     waiting = 0

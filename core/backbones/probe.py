@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from core.backbones.load import Backbone
-from core.backbones.readout import pool
-from core.backbones.spec import Pooling
+from core.backbones.readout import ReadOut, pool
 from core.errors import BackboneError
 from core.methods._layout import prompt_free, surround
 from core.methods._marginal import marginal_loss
@@ -17,7 +16,7 @@ PROBE_TOKENS = (8, 6)
 LEAST_CHANGE = 1e-6
 
 
-def check(backbone: Backbone, method: PromptMethod, pooling: Pooling = "first") -> None:
+def check(backbone: Backbone, method: PromptMethod, read_out: ReadOut = "first") -> None:
     """Try a method on a tiny batch; its tensors and their gradients are left as they were.
 
     The read-out must react to the prompt at the cuts 0, l/2 and l, it must change under the method
@@ -26,25 +25,29 @@ def check(backbone: Backbone, method: PromptMethod, pooling: Pooling = "first") 
     Args:
         backbone: The frozen backbone.
         method: A freshly built method.
-        pooling: Read-out of the run.
+        read_out: That of the run.
 
     Raises:
         BackboneError: If the method would train nothing, or a part of it nothing.
     """
     batch = _batch(backbone, needs_feature=method.needs_feature)
-    plain = _read(backbone, prompt_free(backbone, batch), pooling)
+    plain = _read(backbone, prompt_free(backbone, batch), read_out)
     groups = method.parameter_groups()
     trained = [(name, tensor) for name, tensors in groups.items() for tensor in tensors]
     if not trained:
         return
-    stages = [_gradients(backbone, method, batch, pooling, plain, stage) for stage in method.stages]
+    stages = [
+        _gradients(backbone, method, batch, read_out, plain, stage) for stage in method.stages
+    ]
     for (name, tensor), *found in zip(trained, *stages, strict=True):
         # A method of several stages trains each of its tensors in one of them at least.
         gradients = [gradient for gradient in found if gradient is not None]
         if not gradients or not all(bool(torch.isfinite(one).all()) for one in gradients):
             raise _ignored(backbone, f"a tensor of the group '{name}' {tuple(tensor.shape)}")
-        # A selector with one choice, and single weights of a backbone, may rightly get zeros.
-        may_be_zero = name == "backbone" or (name == "selector" and tensor.shape[0] == 1)
+        # A selector with one choice or clipped scores, and single weights of a backbone, may
+        # rightly get zeros.
+        is_idle = name == "selector" and (tensor.shape[0] == 1 or method.clips_scores)
+        may_be_zero = name == "backbone" or is_idle
         if not may_be_zero and not any(bool(one.any()) for one in gradients):
             raise _ignored(backbone, f"a tensor of the group '{name}' {tuple(tensor.shape)}")
 
@@ -53,7 +56,7 @@ def _gradients(
     backbone: Backbone,
     method: PromptMethod,
     batch: TokenBatch,
-    pooling: Pooling,
+    read_out: ReadOut,
     plain: Tensor,
     stage: float,
 ) -> tuple[Tensor | None, ...]:
@@ -62,9 +65,9 @@ def _gradients(
     with torch.enable_grad():
         inputs = method.adapt(batch, noise)
         prompt_length = inputs.embeddings.shape[1] - batch.token_ids.shape[1]
-        _check_cuts(backbone, batch, pooling, prompt_length)
+        _check_cuts(backbone, batch, read_out, prompt_length)
         own = method.own_backbone()
-        output = pool(backbone.forward(inputs, own), inputs, pooling)
+        output = pool(backbone.forward(inputs, own), inputs, read_out)
         # Some candidates may use no vectors at all.
         if own is None and not _differs(output, plain.repeat(len(output) // len(plain), 1)):
             raise _ignored(backbone, "the method's prompt or prefix")
@@ -93,12 +96,12 @@ def _batch(backbone: Backbone, *, needs_feature: bool) -> TokenBatch:
     return TokenBatch(batch.token_ids, batch.token_types, batch.mask, feature)
 
 
-def _read(backbone: Backbone, inputs: BackboneInputs, pooling: Pooling) -> Tensor:
+def _read(backbone: Backbone, inputs: BackboneInputs, read_out: ReadOut) -> Tensor:
     with torch.no_grad():
-        return pool(backbone.forward(inputs), inputs, pooling)
+        return pool(backbone.forward(inputs), inputs, read_out)
 
 
-def _check_cuts(backbone: Backbone, batch: TokenBatch, pooling: Pooling, length: int) -> None:
+def _check_cuts(backbone: Backbone, batch: TokenBatch, read_out: ReadOut, length: int) -> None:
     """Compare two prompts at the same cut: the layout alone already moves the text."""
     if not length:
         return
@@ -111,7 +114,7 @@ def _check_cuts(backbone: Backbone, batch: TokenBatch, pooling: Pooling, length:
     for cut in sorted({0, length // 2, length}):
         cuts = torch.full((len(PROBE_TOKENS),), cut, device=backbone.device)
         one, other = (
-            _read(backbone, surround(embeddings, batch, vectors, cuts, backbone.facts), pooling)
+            _read(backbone, surround(embeddings, batch, vectors, cuts, backbone.facts), read_out)
             for vectors in (prompt, -prompt)
         )
         if not _differs(one, other):

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from core.methods._config import BackboneKind, Part
 
 Pooling = Literal["mean", "first", "last"]
+ReadOutName = Literal["head", "verbalizer"]
 
 READ_OUTS: Mapping[BackboneKind, Pooling] = {
     "encoder": "first",
@@ -94,7 +95,14 @@ class BackboneChoice(Part):
     pooling: Pooling | None = Field(
         default=None,
         title="Pooling",
-        description="Read-out: masked mean, first or last token; empty: the backbone's default.",
+        description="What a head reads: masked mean, first or last token; empty: the backbone's "
+        "default.",
+    )
+    read_out: ReadOutName = Field(
+        default="head",
+        title="Read-out",
+        description="head: a trained linear head on the pooled states. verbalizer: the backbone's "
+        "own language-model head says one word for each label, and no head is trained.",
     )
 
     @model_validator(mode="after")
@@ -112,16 +120,38 @@ class BackboneChoice(Part):
             )
         return self
 
+    @model_validator(mode="after")
+    def _one_read_out(self) -> BackboneChoice:
+        if self.is_verbalizer and self.pooling:
+            raise ValueError(
+                "pooling: a verbalizer reads the one place of the answer; leave pooling out, or "
+                "set read_out: head"
+            )
+        return self
+
+    @property
+    def is_verbalizer(self) -> bool:
+        """True when the language-model head says label words."""
+        return self.read_out == "verbalizer"
+
+    @property
+    def source(self) -> str:
+        """Short name of where the weights come from."""
+        return self.name or self.hub or self.path.rstrip("/").rsplit("/", 1)[-1]
+
     @property
     def label(self) -> str:
-        """Short name in tables, with the pooling when it is not the default."""
-        base = self.name or self.hub or self.path.rstrip("/").rsplit("/", 1)[-1]
+        """Short name in tables, with the read-out when it is not the default."""
+        if self.is_verbalizer:
+            return f"{self.source} (verbalizer)"
         if self.pooling and not (self.name and BACKBONES[self.name].pooling == self.pooling):
-            return f"{base} ({self.pooling})"
-        return base
+            return f"{self.source} ({self.pooling})"
+        return self.source
 
     @property
     def source_key(self) -> str:
-        """Digest of where the weights come from; runs that share it share one loaded backbone."""
-        text = "|".join((self.name, self.hub, self.revision, self.path))
+        """Digest of what is loaded from where; runs that share it share one loaded backbone."""
+        parts = [self.name, self.hub, self.revision, self.path]
+        # With its language-model head a model reads texts in another form.
+        text = "|".join([*parts, self.read_out] if self.is_verbalizer else parts)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -105,6 +105,7 @@ class TaskData:
         template: Name of the template that made the rows.
         inputs: Names of the texts that a person would type, in order; empty: cannot be typed.
         extra: Sets that are scored once at the end.
+        words: Word of each class that a verbalizer scores; empty where choices are scored.
     """
 
     name: str
@@ -122,6 +123,7 @@ class TaskData:
     template: str = "plain"
     inputs: tuple[str, ...] = ()
     extra: Mapping[str, ExtraSet] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
 
     @property
     def num_outputs(self) -> int:

@@ -15,6 +15,7 @@ from core.data.library import find_dataset, version_of_files
 from core.data.places import TaskFiles, find_files, locate, required_file
 from core.data.readers import UNKNOWN, file_digest, iterate_rows, labels_of, read_rows, to_examples
 from core.data.splits import NUM_FOLDS, cut_dev, cut_fold, find_families
+from core.data.words import words_of
 from core.errors import DataError
 from core.recipe import Selection
 from core.recipe_parts import TaskChoice
@@ -239,6 +240,7 @@ def _split(
         template=choice.template or spec.template_names[0],
         inputs=spec.columns or spec.typed_fields,
         extra={found.name: found for found in read.extra},
+        words=words_of(choice, spec, read.labels),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,20 @@ from tokenizers import Tokenizer
 
 from core.data.examples import Example
 from core.errors import BackboneError
+from core.methods._config import AnswerForm
 from core.metrics.judged import Kind
 
 LENGTH_CLASSES = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192)
 ROWS_AT_A_TIME = 1024
+Item = TypeVar("Item")
 PADDING_TOKENS = ("[PAD]", "<pad>", "<|endoftext|>", "</s>")
 END_TOKENS = ("</s>", "<|endoftext|>", "<eos>", "[SEP]")
+MASK_TOKENS = ("[MASK]", "<mask>")
+UNKNOWN_TOKENS = ("[UNK]", "<unk>")
+SENTINEL = "<extra_id_0>"
+CUE = ":"
+"""What a causal language model continues with its answer; behind an end token it would begin
+another text."""
 
 
 def length_class(num_tokens: int) -> int:
@@ -143,14 +152,19 @@ class TokenisedSplit:
 class TextTokenizer:
     """A backbone's tokenizer, read from its tokenizer.json.
 
+    Where a verbalizer reads out, every row holds the place of the answer: a masked language model's
+    mask behind the text and in front of the last special token, or a causal one's ``CUE`` as the
+    last token; texts are cut so that both stay.
+
     Args:
         folder: Folder of the backbone.
+        form: Where its language-model head says the answer; empty: it says none.
 
     Raises:
-        BackboneError: If tokenizer.json is missing or unreadable.
+        BackboneError: If tokenizer.json is missing or unreadable, or lacks what an answer needs.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, form: AnswerForm = "") -> None:
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise BackboneError(
@@ -166,19 +180,54 @@ class TextTokenizer:
         added = self._plain.encode("a").special_tokens_mask
         self.lead = int(added[0] == 1) if added else 0
         """Special tokens in front of every text, 0 or 1."""
-        self._end = () if added and added[-1] else (self._find_end(),)
+        self._end = () if added and added[-1] else (self._find_end(form),)
+        self._mask = (self._answer_token("mask_token", MASK_TOKENS),) if form == "masked" else ()
+        self.sentinel = self._answer_token("", (SENTINEL,)) if form == "sequence" else None
+        """Token in front of the answer in the decoder of an encoder-decoder, else None."""
 
     def _find_padding(self) -> int:
         return self._find_token("pad_token", PADDING_TOKENS) or 0
 
-    def _find_end(self) -> int:
+    def _find_end(self, form: AnswerForm) -> int:
         """Find the token that is put behind every text where the tokenizer puts none.
 
         What a decoder has read is read out there, so that it also stands behind a prompt which
         follows the text.
         """
+        cue = self.first_id(CUE, before="a") if form == "causal" else None
+        if cue is not None:
+            return cue
         token = self._find_token("eos_token", END_TOKENS)
         return self.pad_id if token is None else token
+
+    def _answer_token(self, name: str, usual: Sequence[str]) -> int:
+        found = self._find_token(name, usual)
+        if found is None:
+            raise BackboneError(
+                f"tokenizer.json has no token {' or '.join(usual)}, at which this language model "
+                "would answer.",
+                hint="Use read_out: head, or a tokenizer that has it.",
+            )
+        return found
+
+    def first_id(self, text: str, before: str) -> int | None:
+        """Return the first token that holds a part of a text behind another one.
+
+        Args:
+            text: The text; not empty.
+            before: What stands in front of it.
+
+        Returns:
+            None where the tokenizer does not know it.
+        """
+        raw = self._plain.encode(before + text, add_special_tokens=False)
+        places = zip(raw.ids, raw.offsets, strict=True)
+        found = next((token for token, (_, end) in places if end > len(before)), None)
+        return None if found == self._find_token("unk_token", UNKNOWN_TOKENS) else found
+
+    def token(self, index: int) -> str:
+        """Return a token as text."""
+        return self._plain.id_to_token(index) or ""
 
     def _find_token(self, name: str, usual: Sequence[str]) -> int | None:
         declared = self._config.get(name)
@@ -192,28 +241,39 @@ class TextTokenizer:
 
     def _encode(self, inputs: Sequence[tuple[str, ...]], max_tokens: int) -> list[RawEncoding]:
         pairs = [segments[0] if len(segments) == 1 else tuple(segments) for segments in inputs]
-        room = max_tokens - len(self._end)
+        room = max_tokens - len(self._mask) - len(self._end)
         self._cutting.enable_truncation(room, strategy="longest_first")
         return list(self._cutting.encode_batch(pairs))
+
+    def _completed(self, made: Sequence[Item], mask: Item, end: Item) -> list[Item]:
+        """Put what belongs to the mask in front of the last special token, and to the end last."""
+        cut = len(made) if self._end else len(made) - 1
+        return [*made[:cut], *[mask] * len(self._mask), *made[cut:], *[end] * len(self._end)]
+
+    def _ids(self, raw: RawEncoding) -> list[int]:
+        mask, end = (next(iter(added), 0) for added in (self._mask, self._end))
+        return self._completed(raw.ids, mask, end)
+
+    def _types(self, raw: RawEncoding) -> list[int]:
+        last = raw.type_ids[-1] if raw.type_ids else 0
+        return self._completed(raw.type_ids, last, last)
 
     def encode(self, segments: tuple[str, ...], max_tokens: int) -> Encoding:
         """Tokenise one input, cut to ``max_tokens`` with special tokens counted."""
         pair = segments[1] if len(segments) > 1 else None
-        total = len(self._plain.encode(segments[0], pair).ids) + len(self._end)
+        total = len(self._ids(self._plain.encode(segments[0], pair)))
         raw = self._encode([segments], max_tokens)[0]
-        special = tuple(bool(added) for added in raw.special_tokens_mask)
+        ids = self._ids(raw)
+        special = [bool(added) for added in raw.special_tokens_mask]
         of_segments = [-1 if number is None else number for number in raw.sequence_ids]
-        places = tuple(
-            (segment, *span) for segment, span in zip(of_segments, raw.offsets, strict=True)
-        )
-        end = [self._plain.id_to_token(token) or "" for token in self._end]
+        places = [(segment, *span) for segment, span in zip(of_segments, raw.offsets, strict=True)]
         return Encoding(
-            ids=(*raw.ids, *self._end),
-            types=(*raw.type_ids, *raw.type_ids[-1:] * len(end)),
-            tokens=(*raw.tokens, *end),
+            ids=tuple(ids),
+            types=tuple(self._types(raw)),
+            tokens=tuple(self.token(index) for index in ids),
             total=total,
-            special=(*special, *(True for _ in end)),
-            places=(*places, *((-1, 0, 0) for _ in end)),
+            special=tuple(self._completed(special, True, True)),
+            places=tuple(self._completed(places, (-1, 0, 0), (-1, 0, 0))),
         )
 
     def count(self, text: str) -> int:
@@ -260,10 +320,9 @@ class TextTokenizer:
         is_cut: list[bool] = []
         for start in range(0, len(rows), ROWS_AT_A_TIME):
             for item in self._encode(rows[start : start + ROWS_AT_A_TIME], max_tokens):
-                end = len(self._end)
-                ids.append(np.asarray([*item.ids, *self._end], np.int32))
-                types.append(np.asarray(item.type_ids + item.type_ids[-1:] * end, np.int32))
-                lengths.append(len(item.ids) + end)
+                ids.append(np.asarray(self._ids(item), np.int32))
+                types.append(np.asarray(self._types(item), np.int32))
+                lengths.append(len(ids[-1]))
                 is_cut.append(bool(item.overflowing))
         return (
             np.concatenate(ids),

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.backbones.facts import read_out_of
+from core.backbones.readout import run_read_out
 from core.backbones.spec import BackboneChoice
 from core.data.examples import Segments
 from core.data.tokens import Encoding, TextTokenizer, length_class
@@ -197,8 +197,8 @@ class Predictor:
                 reading = jobs[index].reading
                 feature = features.get((reading, model.method.averages_padding))
                 batch = replace(read[reading].batch, feature=feature)
-                pooling = read_out_of(jobs[index].card.config.backbone, backbone.facts)
-                parts[index] = Rows(model, model.method.adapt(batch), pooling)
+                read_out = run_read_out(jobs[index].card.config.backbone, backbone)
+                parts[index] = Rows(model, model.method.adapt(batch), read_out)
             logits = launch(backbone, list(parts.values()))
         milliseconds = (time.perf_counter() - start) * 1000
         for (index, part), scores in zip(parts.items(), logits, strict=True):

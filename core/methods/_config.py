@@ -52,6 +52,8 @@ class LearningRates(Part):
 
 
 BackboneKind = Literal["encoder", "decoder", "encoder_decoder"]
+AnswerForm = Literal["", "masked", "causal", "sequence"]
+"""Where a language model says a word: at a mask, behind the text, or in its decoder."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,9 @@ class BackboneFacts:
         query_heads: Attention heads where they are more than ``heads``, else 0.
         inside: Width of the hidden states between layers where it is not ``hidden``, else 0.
         distinct_layers: Layers with weights of their own where layers share them, else 0.
+        language_head: Where its language-model head says a word; empty: its files hold none.
+        language_parameters: Weights of that head, and of the decoder of an encoder-decoder, beside
+            ``total_parameters``.
     """
 
     family: str
@@ -98,6 +103,8 @@ class BackboneFacts:
     query_heads: int = 0
     inside: int = 0
     distinct_layers: int = 0
+    language_head: AnswerForm = ""
+    language_parameters: int = 0
 
     @property
     def width(self) -> int:
@@ -152,6 +159,11 @@ class MethodConfig(Part, ABC):
     def search(self) -> tuple[Search, ...]:
         """Values that tuning may try with these settings."""
         return self.SEARCH
+
+    @property
+    def trains_head_alone(self) -> bool:
+        """True when nothing before the head is trained."""
+        return set(self.DEFAULT_RATES.model_dump(exclude_none=True)) == {"head"}
 
     @property
     def lacks_trials(self) -> str:
@@ -211,7 +223,8 @@ class MethodConfig(Part, ABC):
 
         Args:
             facts: Sizes of the backbone.
-            num_outputs: Outputs of the head: one a class, or 1 that scores each choice.
+            num_outputs: Outputs of the head: one a class, or 1 that scores each choice; 0 where a
+                verbalizer reads out and no head is trained.
         """
 
     def selector_sizes(self, facts: BackboneFacts) -> Mapping[Axis, int]:

@@ -227,6 +227,8 @@ class PromptMethod(nn.Module, ABC):
     """True when ``TokenBatch.feature`` must be filled."""
     averages_padding: bool = False
     """True when that feature is the mean over all columns, padding included."""
+    clips_scores: bool = False
+    """True when an input's scores are clipped at 0: those of some inputs, or of all, may be 0."""
     stages: tuple[float, ...] = (0.0,)
     """Shares of the updates at which it begins to train other tensors; each is trained in one."""
 

@@ -37,7 +37,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from core.backbones.facts import read_out_of
+from core.backbones.readout import run_read_out
 from core.methods._module import ChoosingMethod
 from core.recipe import RunConfig
 from core.statistics.audit import (
@@ -145,14 +145,14 @@ def _audit_part(
 ) -> None:
     """Audit all axes of one task."""
     backbone, whole = warm.backbone, part.splits["dev"]
-    pooling = read_out_of(config.backbone, backbone.facts)
+    read_out = run_read_out(config.backbone, backbone)
 
     def subject(split: PreparedSplit) -> Subject:
         feature = None
         if method.needs_feature:
             feature = split.feature(backbone, method.averages_padding)
         return Subject(
-            backbone, part.model, method, split, pooling, feature,
+            backbone, part.model, method, split, read_out, feature,
             lambda rows: is_stopped(found.passes + rows),
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.backbones.load import Backbone
-from core.backbones.spec import Pooling
+from core.backbones.readout import ReadOut
 from core.data.examples import Example
 from core.data.tokens import TokenisedSplit
 from core.methods._module import Choice, ChoosingMethod, TokenBatch
@@ -81,7 +81,7 @@ class Subject:
         model: Trained part of a run.
         method: Its method.
         split: Examples.
-        pooling: Read-out of the run.
+        read_out: That of the run.
         feature: Cached features of all rows, shape (rows, hidden), when the method asks.
         is_stopped: Asked before each pass with the rows that went through in this round.
     """
@@ -90,7 +90,7 @@ class Subject:
     model: AdaptedModel
     method: ChoosingMethod
     split: PreparedSplit
-    pooling: Pooling
+    read_out: ReadOut
     feature: Tensor | None
     is_stopped: Callable[[int], bool]
 
@@ -139,7 +139,7 @@ class Subject:
                     done += len(chunk.rows)
                     given = torch.from_numpy(values[chunk.rows]).to(self.backbone.device)
                     inputs = self.method.adapt_with(batch, _choice(axis, given, shortest))
-                    rows = Rows(self.model, inputs, self.pooling)
+                    rows = Rows(self.model, inputs, self.read_out)
                     found[place].append(launch(self.backbone, [rows])[0].float())
         return np.stack([self._ordered(parts) for parts in found]).astype(np.float32, copy=False)
 

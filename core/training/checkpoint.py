@@ -56,6 +56,7 @@ class TaskCard(Part):
         segments: Format strings of the one or two segments of a row.
         spec: Entry of ``core.tasks.TASKS`` that derives fields and choices; empty for own data.
         num_outputs: Outputs of the head, a count.
+        words: Word of each class where a verbalizer reads out; empty: the head is a trained one.
     """
 
     name: str
@@ -67,6 +68,7 @@ class TaskCard(Part):
     segments: tuple[str, ...]
     spec: str
     num_outputs: int
+    words: tuple[str, ...] = ()
 
 
 class AdapterCard(Part):
@@ -286,7 +288,10 @@ def load_adapter(folder: Path, backbone: Backbone) -> RunModel:
         )
     config = card.config
     outputs = {task.name: task.num_outputs for task in card.tasks}
-    model = build_model(config.method, backbone, outputs, config.seeds.init, config.regime.own_axes)
+    words = {task.name: task.words for task in card.tasks}
+    model = build_model(
+        config.method, backbone, outputs, config.seeds.init, config.regime.own_axes, words
+    )
     put_tensors(model, load_tensors(sealed.read(ADAPTER)))
     return model.eval()
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.backbones.load import Backbone
-from core.backbones.spec import Pooling
+from core.backbones.readout import ReadOut
 from core.data.examples import Example
 from core.data.tokens import TokenisedSplit
 from core.methods._module import Choice
@@ -36,7 +36,7 @@ class Scoring:
     Attributes:
         model: Trained part of a run for the split's task.
         split: Split to score.
-        pooling: Read-out of the run.
+        read_out: That of the run.
         feature: Cached features of the split, shape (rows, hidden), when the method asks.
         pooled: Cached pooled outputs, shape (rows, hidden), when nothing before the head is
             trained; the backbone is then not run.
@@ -44,7 +44,7 @@ class Scoring:
 
     model: AdaptedModel
     split: PreparedSplit
-    pooling: Pooling
+    read_out: ReadOut
     feature: torch.Tensor | None = None
     pooled: torch.Tensor | None = None
 
@@ -230,7 +230,7 @@ def _one_turn(
             partial[index].logits.append(job.model.score(pooled))
             continue
         batch = to_tokens(job.split.tokens, chunk.rows, chunk.length, backbone.device, job.feature)
-        running.append((index, Rows(job.model, job.model.method.adapt(batch), job.pooling)))
+        running.append((index, Rows(job.model, job.model.method.adapt(batch), job.read_out)))
     for (index, part), logits in zip(
         running, launch(backbone, [part for _, part in running]), strict=True
     ):

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.backbones.load import Backbone
-from core.backbones.readout import pool
-from core.backbones.spec import Pooling
+from core.backbones.readout import ReadOut, pool
 from core.data.examples import Example
 from core.data.tokens import TokenisedSplit
 from core.methods import MethodConfig
@@ -143,7 +142,7 @@ class PreparedSplit:
         return self._once("padded feature" if averages_padding else "feature", backbone, make)
 
     def pooled(
-        self, backbone: Backbone, config: MethodConfig, method: PromptMethod, pooling: Pooling
+        self, backbone: Backbone, config: MethodConfig, method: PromptMethod, read_out: ReadOut
     ) -> Float[Tensor, "rows hidden"]:
         """Return each row's pooled output when nothing before the head is trained."""
         settings = config.model_dump(mode="json", exclude={"learning_rates"})
@@ -151,9 +150,9 @@ class PreparedSplit:
         def make(batch: TokenBatch) -> Tensor:
             with torch.inference_mode():
                 inputs = method.adapt(batch)
-                return pool(backbone.forward(inputs), inputs, pooling)
+                return pool(backbone.forward(inputs), inputs, read_out)
 
-        return self._once(f"{pooling}|{canonical_json(settings)}", backbone, make)
+        return self._once(f"{read_out}|{canonical_json(settings)}", backbone, make)
 
     def _once(self, name: str, backbone: Backbone, make: Callable[[TokenBatch], Tensor]) -> Tensor:
         if name not in self._kept:

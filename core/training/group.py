@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.backbones import probe
-from core.backbones.facts import read_out_of, require_room
+from core.backbones.facts import require_room
+from core.backbones.readout import run_read_out
 from core.data.examples import TaskData
 from core.data.tasks import candidates, read_task, spec_of
 from core.errors import ConfigError, OutOfMemory, StudioError
 from core.recipe import RunConfig
+from core.recipe_checks import no_word_for_choices, nothing_but_a_head
 from core.recipe_parts import TaskChoice
 from core.reporting import Ending, Progress, Reporter
 from core.states import Outcome
@@ -100,15 +102,16 @@ def prepare(member: Member, warm: WarmBackbone, data_folders: Sequence[Path]) ->
     read = {task.name: read_of(config, task, data_folders) for task in config.tasks}
     trained = {task.name: read[task.name] for task in config.trained_tasks}
     _check_choices(config, trained)
+    words = {name: data.words for name, data in trained.items()}
     outputs = {name: data.num_outputs for name, data in trained.items()}
     model = build_model(
-        config.method, backbone, outputs, config.seeds.init, config.regime.own_axes
+        config.method, backbone, outputs, config.seeds.init, config.regime.own_axes, words
     ).eval()
-    probe.check(backbone, model.part().method, read_out_of(config.backbone, backbone.facts))
+    probe.check(backbone, model.part().method, run_read_out(config.backbone, backbone))
     parts = {
         task.name: TaskPart(
             trained[task.name],
-            _card(task, trained[task.name], data_folders),
+            _card(config, task, trained[task.name], data_folders),
             warm,
             training.max_tokens,
             model.part(task.name),
@@ -159,7 +162,7 @@ def read_of(config: RunConfig, task: TaskChoice, folders: Sequence[Path]) -> Tas
     return with_draw(data, drawn.train, drawn.dev if config.selection == "dev" else None)
 
 
-def _card(task: TaskChoice, data: TaskData, folders: Sequence[Path]) -> TaskCard:
+def _card(config: RunConfig, task: TaskChoice, data: TaskData, folders: Sequence[Path]) -> TaskCard:
     spec = spec_of(task, folders)
     return TaskCard(
         name=task.name,
@@ -171,6 +174,7 @@ def _card(task: TaskChoice, data: TaskData, folders: Sequence[Path]) -> TaskCard
         segments=spec.segments(data.template),
         spec=task.name if spec is TASKS.get(task.name) else "",
         num_outputs=data.num_outputs,
+        words=data.words if config.backbone.is_verbalizer else (),
     )
 
 
@@ -182,6 +186,10 @@ def _check_choices(config: RunConfig, trained: Mapping[str, TaskData]) -> None:
             f"of {named[0]} are scored together, each with a place of its own.",
             hint="Use selection: st_gumbel for this task.",
         )
+    if config.backbone.is_verbalizer and named:
+        raise ConfigError(no_word_for_choices(named[0]), field="backbone.read_out")
+    if config.backbone.is_verbalizer and config.method.trains_head_alone:
+        raise ConfigError(nothing_but_a_head(config.method), field="backbone.read_out")
 
 
 def _ending(error: StudioError) -> Ending:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.backbones.load import Backbone
-from core.backbones.spec import Pooling
+from core.backbones.readout import ReadOut
 from core.methods._module import BackboneInputs, concatenate
 from core.training.model import AdaptedModel
 
@@ -21,12 +21,12 @@ class Rows:
     Attributes:
         model: The run's trained part.
         inputs: What its method made of the rows.
-        pooling: Read-out of the run.
+        read_out: That of the run.
     """
 
     model: AdaptedModel
     inputs: BackboneInputs
-    pooling: Pooling
+    read_out: ReadOut
 
 
 def launch(backbone: Backbone, parts: Sequence[Rows]) -> list[Tensor]:
@@ -54,5 +54,5 @@ def launch(backbone: Backbone, parts: Sequence[Rows]) -> list[Tensor]:
         counts = [parts[i].inputs.embeddings.shape[0] for i in indices]
         for index, rows in zip(indices, torch.split(hidden, counts), strict=True):
             part = parts[index]
-            logits[index] = part.model.logits(rows, part.inputs, part.pooling)
+            logits[index] = part.model.logits(rows, part.inputs, part.read_out)
     return [logits[index] for index in range(len(parts))]

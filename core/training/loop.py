@@ -180,13 +180,15 @@ class GroupLoop:
         for run, item in drawn.items():
             if item.rows is None or not run.has_dropout:
                 continue
-            module, backbone = run.dropout_module(), run.warm.backbone
+            modules, backbone = run.dropout_modules(), run.warm.backbone
             seed, step = run.config.seeds.init, run.progress.step
             site = f"dropout/{turn}" if turn else "dropout"
             with seeded_library_draws(seed, step, site, backbone.device):
-                module.train()
+                for module in modules:
+                    module.train()
                 logits[run] = launch(backbone, [item.rows])[0]
-                module.eval()
+                for module in modules:
+                    module.eval()
         return logits
 
     def _after_step(self, runs: list[TrainingRun]) -> None:

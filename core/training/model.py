@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from core.backbones.load import Backbone
-from core.backbones.readout import pool
-from core.backbones.spec import Pooling
+from core.backbones.readout import ReadOut, pool
+from core.backbones.verbalizer import WordHead
 from core.methods import MethodConfig
 from core.methods._build import build_method
 from core.methods._config import GROUPS, Axis, ParameterGroup
@@ -23,23 +24,24 @@ HEAD_STD = 0.02
 
 
 class AdaptedModel(nn.Module):
-    """The method's tensors and a linear head for one task; the backbone is outside.
+    """The method's tensors and a head for one task; the backbone is outside.
 
     Args:
         method: Way to adapt the backbone.
-        head: Linear map from the pooled hidden state to the labels, or to one score.
+        head: Linear map from the pooled hidden state to the labels, or to one score; or the frozen
+            rows of a language-model head, one a label word, which hold nothing that is trained.
     """
 
-    def __init__(self, method: PromptMethod, head: nn.Linear) -> None:
+    def __init__(self, method: PromptMethod, head: nn.Linear | WordHead) -> None:
         super().__init__()
         self.method = method
         self.head = head
 
     def logits(
-        self, hidden: Float[Tensor, "batch total hidden"], inputs: BackboneInputs, pooling: Pooling
+        self, hidden: Float[Tensor, "batch total hidden"], inputs: BackboneInputs, read_out: ReadOut
     ) -> Float[Tensor, "batch outputs"]:
         """Score the labels, or a choice, from the backbone's last hidden states, in float32."""
-        return self.score(pool(hidden, inputs, pooling))
+        return self.score(pool(hidden, inputs, read_out))
 
     def score(self, pooled: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch outputs"]:
         """Score the labels, or a choice, from pooled hidden states, in float32."""
@@ -136,9 +138,15 @@ def new_head(hidden: int, num_outputs: int, draw: torch.Generator) -> nn.Linear:
 
 
 def build_part(
-    method: PromptMethod, backbone: Backbone, num_outputs: int, init_seed: int
+    method: PromptMethod,
+    backbone: Backbone,
+    num_outputs: int,
+    init_seed: int,
+    words: Sequence[str] = (),
 ) -> AdaptedModel:
-    """Put a fresh head on a method, drawn from the init seed's stream."""
+    """Put a head on a method: a fresh one from the init seed's stream, or that of label words."""
+    if backbone.language is not None:
+        return AdaptedModel(method, backbone.language.head_of(words)).to(backbone.device)
     head = new_head(backbone.facts.hidden, num_outputs, generator(init_seed, 0, "init/head"))
     return AdaptedModel(method, head).to(backbone.device)
 
@@ -149,6 +157,7 @@ def build_model(
     outputs: Mapping[str, int],
     init_seed: int,
     own: Iterable[Axis] = (),
+    words: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> RunModel:
     """Build a run's trainable part, its initial values drawn from the init seed's streams.
 
@@ -161,16 +170,18 @@ def build_model(
         outputs: Outputs of each task's head, a count, the run's own task first.
         init_seed: Seed of the initial values.
         own: Axes that each task has for itself; everything else is shared.
+        words: Label words of each task, where the backbone's language-model head says them.
 
     Raises:
         BackboneError: If the method does not work with this backbone.
+        ConfigError: If a label word cannot be said, or two begin with the same sub-token.
     """
     axes, parts = tuple(own), dict[str, AdaptedModel]()
     shared: PromptMethod | None = None
     for task, count in outputs.items():
         method = _own_method(config, backbone, init_seed, shared, axes)
         shared = shared or method
-        parts[task] = build_part(method, backbone, count, init_seed)
+        parts[task] = build_part(method, backbone, count, init_seed, words.get(task, ()))
     return RunModel(parts)
 
 

@@ -10,13 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from core.backbones.facts import read_out_of
-from core.backbones.spec import Pooling
+from core.backbones.readout import ReadOut, run_read_out
 from core.errors import NonFiniteLoss
 from core.methods._module import SelectorNoise
 from core.recipe import RunConfig
 from core.reporting import Checkpoint
-from core.stepping import parts_of_update
+from core.stepping import parts_of_update, whole_updates
 from core.training.batches import Batch, TaskOrder, to_tokens
 from core.training.checkpoint import AdapterCard, RunProgress, put_tensors, read_tensors
 from core.training.drawn import Drawn, DrawnPart, cut_rows, cut_units
@@ -26,7 +25,7 @@ from core.training.features import PreparedSplit
 from core.training.launch import Rows
 from core.training.model import RunModel
 from core.training.part import TaskPart, mean_of
-from core.training.schedules import evaluation_steps, temperature
+from core.training.schedules import evaluation_steps, stage_start, temperature
 from core.training.shelf import Shelf
 from core.training.streams import generator
 from core.training.updates import Updater
@@ -105,6 +104,8 @@ class TrainingRun:
         self._evaluations = frozenset(
             evaluation_steps(self.total, training.evaluations) if self.has_dev else ()
         )
+        # Before its last stage a method is not whole: no checkpoint of it is chosen.
+        self._chosen_after = stage_start(model.part().method.stages[-1], self.total)
         self.card = AdapterCard(
             config=self.config,
             tasks=tuple(part.card for part in parts.values()),
@@ -120,9 +121,9 @@ class TrainingRun:
         return len(self.parts) > 1
 
     @property
-    def pooling(self) -> Pooling:
-        """Read-out of the run."""
-        return read_out_of(self.config.backbone, self.warm.backbone.facts)
+    def read_out(self) -> ReadOut:
+        """What reads one vector a row out of the backbone's states."""
+        return run_read_out(self.config.backbone, self.warm.backbone)
 
     @property
     def evaluation_is_due(self) -> bool:
@@ -142,9 +143,11 @@ class TrainingRun:
         """True when a checkpoint of exactly this place exists, or nothing was done yet."""
         return self.shelf.holds(self.progress)
 
-    def dropout_module(self) -> nn.Module:
-        """Return the module in which dropout is switched on while an update is made."""
-        return self.model.part().method.own_backbone() or self.warm.backbone.module
+    def dropout_modules(self) -> tuple[nn.Module, ...]:
+        """Return the modules in which dropout is switched on while an update is made."""
+        backbone = self.warm.backbone
+        further = backbone.language.modules if backbone.language else ()
+        return (self.model.part().method.own_backbone() or backbone.module, *further)
 
     def feature(self, task: str, split: str) -> Tensor | None:
         """Return the cached features of a task's split when the method asks for them."""
@@ -166,7 +169,7 @@ class TrainingRun:
             f"{task}/{split}/pooled",
             self.parts[task].splits[split],
             lambda prepared: prepared.pooled(
-                self.warm.backbone, self.config.method, method, self.pooling
+                self.warm.backbone, self.config.method, method, self.read_out
             ),
         )
 
@@ -192,7 +195,7 @@ class TrainingRun:
         return Scoring(
             part.model,
             part.splits[split],
-            self.pooling,
+            self.read_out,
             self.feature(task, split),
             self.pooled(task, split),
         )
@@ -224,7 +227,7 @@ class TrainingRun:
             return Drawn(task, (known,), len(rows))
         noise = SelectorNoise(
             generator(self.config.seeds.init, step, "selector"),
-            temperature(self.config.method, step, self.total),
+            self._temperature(step),
             step / self.total,
         )
         count = parts_of_update(self.config.training, self.config.method)
@@ -251,6 +254,12 @@ class TrainingRun:
         num_tokens = passes * (batch.length + self.config.method.prompt_length)
         return Drawn(task, parts, num_tokens, len(parts) if is_theirs else 1)
 
+    def _temperature(self, step: int) -> float:
+        """Return that of an update, the authors' four small ones counted as one."""
+        training, method = self.config.training, self.config.method
+        last = whole_updates(training, method, self.total - 1)
+        return temperature(method, whole_updates(training, method, step), last + 1)
+
     def _adapted(self, task: str, batch: Batch, noise: SelectorNoise) -> Rows:
         part, device = self.parts[task], self.warm.backbone.device
         tokens = to_tokens(
@@ -260,7 +269,7 @@ class TrainingRun:
             device,
             self.feature(task, "train"),
         )
-        return Rows(part.model, part.model.method.adapt(tokens, noise), self.pooling)
+        return Rows(part.model, part.model.method.adapt(tokens, noise), self.read_out)
 
     def check_loss(self, loss: float) -> None:
         """Raise NonFiniteLoss, before anything is changed, when a loss is no number."""
@@ -324,11 +333,8 @@ class TrainingRun:
             curve = progress.task_curves.setdefault(task, [])
             curve.append(metrics[task][part.criterion])
         progress.last_dev = metrics
-        if not progress.best_step or value > progress.best_value:
-            progress.best_step, progress.best_value = progress.step, value
-            progress.worse_evaluations = 0
-        else:
-            progress.worse_evaluations += 1
+        if progress.step > self._chosen_after:
+            self._choose(value)
         scalars = {f"dev/{name}": number for name, number in summary.items()}
         scalars["dev/loss"] = mean_of({task: found.loss() for task, found in scores.items()})
         scalars.update({f"learning_rate/{name}": rate for name, rate in self.updater.rates.items()})
@@ -341,6 +347,15 @@ class TrainingRun:
         for name in next(iter(entropies.values())):
             scalars[name] = mean_of({task: found[name] for task, found in entropies.items()})
         return scalars
+
+    def _choose(self, value: float) -> None:
+        """Keep this evaluation as the best one, or count it as a worse one."""
+        progress = self.progress
+        if progress.best_step <= self._chosen_after or value > progress.best_value:
+            progress.best_step, progress.best_value = progress.step, value
+            progress.worse_evaluations = 0
+        else:
+            progress.worse_evaluations += 1
 
     def save(self) -> Checkpoint:
         """Write a checkpoint of the place where the run stands.

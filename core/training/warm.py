@@ -52,7 +52,7 @@ class WarmBackbone:
 
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
-        self.tokenizer = TextTokenizer(backbone.folder)
+        self.tokenizer = TextTokenizer(backbone.folder, backbone.answer_form)
         self._splits: Recent[PreparedSplit] = Recent(KEPT_SPLITS)
 
     def split(self, examples: Sequence[Example], max_tokens: int) -> PreparedSplit:

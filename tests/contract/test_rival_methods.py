@@ -17,7 +17,16 @@ from core.methods._build import build_method
 from core.methods._inside import InsideMethod
 from core.methods.p_tuning.model import PTuning
 from core.methods.smop.model import SparsePrompts
-from tests.method_tools import make_batch, make_config, make_method, noise, read, tiny_backbone
+from tests.method_tools import (
+    library_model,
+    library_states,
+    make_batch,
+    make_config,
+    make_method,
+    noise,
+    read,
+    tiny_backbone,
+)
 
 INSIDE = ("lora", "bitfit")
 RANK, ALPHA = 4, 6.0
@@ -42,7 +51,12 @@ def make_inside(backbone: Backbone, kind: str) -> InsideMethod:
 
 @pytest.mark.parametrize("kind", INSIDE)
 def test_nothing_changes_before_the_first_update(kind: str) -> None:
-    backbone = tiny_backbone()
+    backbone = copy.copy(tiny_backbone())
+    backbone.module = copy.deepcopy(backbone.module)
+    with torch.no_grad():
+        for name, tensor in backbone.module.named_parameters():
+            if name.endswith(".bias"):
+                tensor.add_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(1)))
     batch = make_batch(backbone, (9, 4), 12)
     plain = read(backbone, make_method(backbone, "linear_probe"), batch)
     assert torch.equal(read(backbone, make_inside(backbone, kind), batch), plain)
@@ -96,7 +110,7 @@ def test_lora_equals_peft_with_the_same_tensors(family: str, maps: list[str]) ->
     backbone = tiny_backbone(family)
     method = randomised(make_inside(backbone, "lora"))
     config = peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=maps)
-    theirs = peft.get_peft_model(copy.deepcopy(backbone.module), config).eval()
+    theirs = peft.get_peft_model(library_model(backbone), config).eval()
     ours = {name.replace(":", "."): tensor for name, tensor in method.trained.items()}
     with torch.no_grad():
         for name, tensor in theirs.named_parameters():
@@ -106,11 +120,10 @@ def test_lora_equals_peft_with_the_same_tensors(family: str, maps: list[str]) ->
                     tensor.copy_(ours.pop(f"{place}.{mine}"))
     assert not ours
     batch = make_batch(backbone, (9, 4, 12), 12)
-    inputs = plain_inputs(backbone.embed(batch.token_ids), batch, backbone.facts)
     with torch.no_grad():
-        mine = backbone.forward(inputs, method.own_backbone())
-        other = backbone.forward(inputs, theirs.get_base_model())
-    torch.testing.assert_close(mine[batch.mask], other[batch.mask], atol=1e-6, rtol=0)
+        mine = backbone.forward(method.adapt(batch), method.own_backbone())
+        other = library_states(theirs.get_base_model(), batch)
+    torch.testing.assert_close(mine[batch.mask], other[batch.mask], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "modernbert"])
@@ -187,6 +200,17 @@ def test_smop_noise_moves_choices_in_training_only_and_the_router_learns_by_the_
     assert method.router.grad is not None
     chosen = one_hot(first.argmax(dim=1), 4).sum(dim=0)
     assert int((chosen > 0).sum()) > 1
+
+
+def test_smop_multiplies_its_scores_by_one_plus_noise() -> None:
+    backbone = tiny_backbone()
+    method = make_method(backbone, "smop", pool_size=3)
+    assert isinstance(method, SparsePrompts)
+    batch = make_batch(backbone, (9, 4), 12)
+    scores = masked_mean(backbone.embed(batch.token_ids), batch.mask) @ method.router.T
+    drawn = torch.randn((2, 3), generator=torch.Generator().manual_seed(4))
+    weights = method.adapt(batch, noise(4)).choice.pool_weights
+    torch.testing.assert_close(weights, torch.softmax(scores * (1 + drawn), dim=1).detach())
 
 
 @pytest.mark.parametrize("encoder", ["mlp", "lstm"])

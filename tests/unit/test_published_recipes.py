@@ -74,6 +74,7 @@ def test_the_recipes_of_dynamic_prompts_hold_the_defaults_of_the_scripts(
 ) -> None:
     assert {task.name for task in recipe.tasks} == {"boolq", "multirc", "wic", "cb", "rte"}
     assert [backbone.hub for backbone in recipe.backbones] == ["google/t5-large-lm-adapt"]
+    assert all(backbone.is_verbalizer for backbone in recipe.backbones)
     training = recipe.training
     assert (training.batch_size, training.accumulation, training.max_tokens) == (32, 4, 480)
     assert (training.optimizer, training.schedule, training.warmup_updates) == (

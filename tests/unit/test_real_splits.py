@@ -10,18 +10,19 @@ from core.data.splits import CLASS_IS_LARGE_ENOUGH, cut_dev, dev_share, find_fam
 from tests.real_data import real_task
 
 TASKS = ("boolq-devsplit", "cb", "copa", "multirc", "rte", "sst2", "wic", "wsc")
-SALTS = 100
+QUICK_SALTS, SALTS = 25, 100
 FOLD_SALTS = 20
 
 
+@pytest.mark.parametrize("salts", [QUICK_SALTS, pytest.param(SALTS, marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", TASKS)
-def test_dev_keeps_groups_classes_and_shares_under_a_hundred_salts(name: str) -> None:
+def test_dev_keeps_groups_classes_and_shares_under_many_salts(name: str, salts: int) -> None:
     examples = real_task(name).train
     totals = Counter(e.label for e in examples)
     families = find_families(examples).of_examples()
     family = {id(e): one for e, one in zip(examples, families, strict=True)}
     cuts = set()
-    for salt in range(SALTS):
+    for salt in range(salts):
         train, dev = cut_dev(examples, name, salt=str(salt))
         assert len(train) + len(dev) == len(examples)
         assert not {e.group for e in train} & {e.group for e in dev}
@@ -35,7 +36,7 @@ def test_dev_keeps_groups_classes_and_shares_under_a_hundred_salts(name: str) ->
             else:
                 assert abs(in_dev[label] / len(dev) - in_train[label] / len(train)) < 0.02
         cuts.add(frozenset(e.group for e in dev))
-    assert len(cuts) == SALTS
+    assert len(cuts) == salts
 
 
 @pytest.mark.parametrize("name", TASKS)

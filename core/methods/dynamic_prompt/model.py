@@ -74,6 +74,7 @@ class DynamicPrompt(ChoosingMethod):
         self._sees_input = "instance" in (config.position, config.length, config.representation)
         self.needs_feature = self._sees_input and config.feature == "hidden_mean"
         self.averages_padding = self._is_theirs
+        self.clips_scores = self._is_theirs and config.position == "instance"
         if config.stages == "two_stage":
             self.stages = (0.0, SECOND_STAGE)
         self._seed: int | None = None
