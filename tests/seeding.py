@@ -21,11 +21,11 @@ from core.recipe_files import parse_recipe
 from core.reporting import Checkpoint, Ending, Progress
 from core.states import Outcome
 from core.store import predictions, runs, scalars, studies, workers
-from core.store.migrate import upgrade
 from core.store.models import Run
 from core.store.runs import ClaimedRun
 from core.store.session import Store
 from tests.audit_example import audit_entry
+from tests.fresh_database import make_database
 
 UPDATES = 100
 EVALUATIONS = 10
@@ -80,7 +80,7 @@ class Seeded:
 def new_store(home: Path) -> Store:
     """Create an empty database in a home folder."""
     url = f"sqlite:///{home / 'studio.sqlite3'}"
-    upgrade(url)
+    make_database(url)
     return Store(url)
 
 

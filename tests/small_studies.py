@@ -10,16 +10,16 @@ from core.recipe_files import parse_recipe
 from core.reporting import Ending, Progress
 from core.settings import Settings
 from core.states import Outcome
-from core.store import endings, migrate, runs, workers
+from core.store import endings, runs, workers
 from core.store.session import Store
+from tests.fresh_database import make_database
 
 TRAINABLE = {"prompt": 3840, "head": 3080}
 
 
 def new_store(settings: Settings) -> Store:
     """Make an empty database of the present layout in the home folder."""
-    settings.home_path.mkdir(parents=True, exist_ok=True)
-    migrate.upgrade(settings.sqlalchemy_url)
+    make_database(settings.sqlalchemy_url)
     return Store(settings.sqlalchemy_url)
 
 

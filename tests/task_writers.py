@@ -134,7 +134,7 @@ def suite_run(
         seeds: Data seed and init seed.
         selection: How dev is chosen.
         fold: Which fold is dev.
-        training: Fields of ``training``.
+        training: Fields of ``training``; it is not audited unless ``audit`` is true.
     """
     choices = []
     for task in tasks:
@@ -153,6 +153,7 @@ def suite_run(
                 "batch_size": 8,
                 "max_tokens": 64,
                 "evaluations": 2,
+                "audit": False,
                 **training,
             },
             "seeds": {"data": seeds[0], "init": seeds[1]},

@@ -62,8 +62,12 @@ def run_config(
     init: int = 0,
     **training: Any,
 ) -> RunConfig:
-    """Make a run of a method on a folder; keywords go to ``training``."""
-    settings = {"max_updates": 6, "batch_size": 8, "max_tokens": 64, "evaluations": 2, **training}
+    """Make a run of a method on a folder; keywords go to ``training``.
+
+    It is not audited unless ``audit`` is true: an audit takes longer than such a training.
+    """
+    sizes = {"max_updates": 6, "batch_size": 8, "max_tokens": 64, "evaluations": 2}
+    settings = {**sizes, "audit": False, **training}
     recipe = parse_recipe(
         {
             "name": "test",

@@ -17,16 +17,20 @@ from sqlalchemy import select
 from core.recipe import Recipe
 from core.settings import Settings
 from core.states import ENDED, RunState
-from core.store import migrate, studies
+from core.store import studies
 from core.store.models import Attempt, Run, RunEvent
 from core.store.session import Store
 from core.sweep import Ring
+from tests.fresh_database import make_database
 from worker.supervisor import Supervisor, WorkerDescription
 from worker.trainer_logs import TrainerLogs
 from worker.trainer_process import TrainerProcess
 
 ROOT = Path(__file__).resolve().parents[1]
 FAKE_TRAINER = (sys.executable, str(ROOT / "tests" / "fake_trainer.py"))
+SLOW: dict[str, Any] = {"steps": 2000, "pause": 0.01, "checkpoint_every": 5}
+QUICK: dict[str, Any] = {"steps": 12, "pause": 0.005, "checkpoint_every": 5}
+"""Plans of the fake trainer."""
 
 
 def fake_environment(plan: dict[str, Any]) -> dict[str, str]:
@@ -39,7 +43,7 @@ def quick_settings(home: Path, **values: Any) -> Settings:
 
 
 def open_store(settings: Settings) -> Store:
-    migrate.upgrade(settings.sqlalchemy_url)
+    make_database(settings.sqlalchemy_url)
     return Store(settings.sqlalchemy_url)
 
 
@@ -50,6 +54,7 @@ def queue_runs(
     priority: int = 0,
     queue: str = "default",
     method: str = "prompt_tuning",
+    backbone: Path | None = None,
     **training: Any,
 ) -> list[str]:
     recipe = Recipe.model_validate(
@@ -57,6 +62,7 @@ def queue_runs(
             "name": "a test",
             "tasks": ["desk"],
             "methods": [method],
+            **({"backbones": [{"path": str(backbone)}]} if backbone else {}),
             "seeds": {"init": list(range(count))},
             "training": training,
         }
@@ -147,6 +153,13 @@ def running(supervisor: Supervisor) -> Iterator[Supervisor]:
         supervisor.request_stop()
         thread.join(30.0)
         assert not thread.is_alive(), "the supervisor did not leave"
+
+
+def trainer_of(supervisor: Supervisor) -> int:
+    """Process id of a supervisor's trainer."""
+    pid = supervisor._host.pid
+    assert pid is not None
+    return pid
 
 
 def is_alive(pid: int) -> bool:

@@ -39,7 +39,8 @@ def test_passes(full: bool, browser: bool) -> list[tuple[str, list[str]]]:
     tier = "" if full else " and not full"
     passes = [("tests", [*pytest, "-m", f"not e2e{tier}", "-n", "2", "--dist", "loadfile"])]
     if browser:
-        passes.append(("tests in a browser", [*pytest, "-m", f"e2e{tier}"]))
+        # Named by their folder, so that the files of all other tests are not read a third time.
+        passes.append(("tests in a browser", [*pytest, "-m", f"e2e{tier}", "tests/e2e"]))
     return passes
 
 

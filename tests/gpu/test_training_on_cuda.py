@@ -107,7 +107,9 @@ def test_every_method_steps_and_half_precision_is_near_full(
 ) -> None:
     losses: dict[str, list[float]] = {}
     for dtype in ("float32", "bfloat16"):
-        config = run_config(method, task=task, backbone=tiny, max_updates=3, dtype=dtype)
+        config = run_config(
+            method, task=task, backbone=tiny, max_updates=3, dtype=dtype, audit=True
+        )
         run, recorder, loop = steps_of(config, tmp_path / dtype, warm)
         assert {tensor.device.type for tensor in run.updater.parameters} == {DEVICE}
         before = [tensor.detach().clone() for tensor in run.updater.parameters]

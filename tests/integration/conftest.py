@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +10,10 @@ from sqlalchemy import text
 
 from core.store import migrate
 from core.store.session import Store
+from tests.fresh_database import make_database
 from tests.services import postgres_database, postgres_server
 from tests.soundness import check
+from tests.worker_tools import Watcher, open_store, quick_settings
 
 
 @pytest.fixture(scope="session")
@@ -20,14 +21,6 @@ def postgres() -> Iterator[str]:
     """A PostgreSQL server for all tests of this process."""
     with postgres_server() as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file of the present layout, to copy."""
-    file = tmp_path_factory.mktemp("template") / "studio.sqlite3"
-    migrate.upgrade(f"sqlite:///{file}")
-    return file
 
 
 @pytest.fixture(scope="session")
@@ -60,11 +53,25 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
             session.execute(text(f"TRUNCATE {tables}"))
         yield shared
         return
-    file = tmp_path / "studio.sqlite3"
-    shutil.copyfile(request.getfixturevalue("migrated_sqlite"), file)
-    opened = Store(f"sqlite:///{file}")
+    url = f"sqlite:///{tmp_path / 'studio.sqlite3'}"
+    make_database(url)
+    opened = Store(url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def file_store(home: Path) -> Iterator[Store]:
+    """The SQLite store of a home folder, as a supervisor finds it."""
+    opened = open_store(quick_settings(home))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def watcher(file_store: Store) -> Watcher:
+    """Reads that store for a test."""
+    return Watcher(file_store)
 
 
 @pytest.fixture

@@ -10,36 +10,27 @@ from typing import Any
 
 import psutil
 import pytest
-import yaml
 
+from app import ask, command
 from core.errors import StoreError
 from core.states import RunState
 from core.store import queries
 from core.store.session import Store
-from tests.live_studio import command, environment, is_gone, live_studio, wait_for
+from tests import live_studio as live
+from tests.live_studio import environment, is_gone, wait_for
+from tests.run_verb import OVER_SEEDS, studio, write_recipe
 
-SMALL: dict[str, Any] = {
-    "name": "small",
-    "tasks": ["desk"],
-    "methods": ["linear_probe", {"kind": "adap_pos", "num_virtual_tokens": 2}],
-    "regimes": [{"kind": "full_data", "max_train": 64}],
-    "seeds": {"init": [0, 1]},
-    "training": {"max_updates": 4, "batch_size": 4, "max_tokens": 12, "evaluations": 1},
-}
-
-OVER_SEEDS = "standard deviation"
+Captured = pytest.CaptureFixture[str]
 
 
-def write_recipe(home: Path, **changes: Any) -> Path:
-    path = home / "recipe.yaml"
-    path.write_text(yaml.safe_dump({**SMALL, **changes}))
-    return path
-
-
-def studio(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), env=environment(home), capture_output=True, text=True, timeout=280
-    )
+@pytest.fixture
+def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home folder of commands that are called in this process, whose log stays as it is."""
+    for name, value in environment(home).items():
+        monkeypatch.setenv(name, value)
+    for module in (command, ask):
+        monkeypatch.setattr(module, "configure_logging", lambda log_format: None)
+    return home
 
 
 def states(home: Path) -> list[RunState]:
@@ -63,21 +54,10 @@ def test_a_recipe_is_trained_and_then_asked(home: Path) -> None:
     assert "charged" in asked.stdout
 
 
-def test_it_trains_through_a_living_studio(home: Path) -> None:
-    with live_studio(home) as running:
-        one = write_recipe(home, methods=["linear_probe"], seeds={"init": [0]})
-        done = studio(home, "run", str(one))
-        assert done.returncode == 0, done.stderr
-        assert running.url in done.stderr
-        assert "Results on test" in done.stdout
-        assert OVER_SEEDS not in " ".join(done.stdout.split()), "one run has no spread"
-        assert running.process.poll() is None
-
-
 def test_an_interrupted_study_stays_queued(home: Path) -> None:
     long = {"training": {"max_updates": 20_000, "max_tokens": 16, "evaluations": 1}}
     process = subprocess.Popen(
-        command("run", str(write_recipe(home, **long))),
+        live.command("run", str(write_recipe(home, **long))),
         env=environment(home),
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -122,21 +102,32 @@ def known_states(home: Path) -> list[RunState]:
     ids=["several", "no methods", "no files", "hub while offline", "no folder"],
 )
 def test_bad_input_is_told_at_its_field_and_queues_nothing(
-    home: Path, changes: dict[str, Any], words: list[str]
+    here: Path, changes: dict[str, Any], words: list[str], capsys: Captured
 ) -> None:
-    done = studio(home, "run", str(write_recipe(home, **changes)))
-    assert done.returncode == 2
+    assert command.main([str(write_recipe(here, **changes))]) == command.BAD_INPUT
+    said = capsys.readouterr().err
     for word in words:
-        assert word in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (home / "studio.sqlite3").exists()
+        assert word in said
+    assert not (here / "studio.sqlite3").exists()
+
+
+@pytest.mark.parametrize(("texts", "words"), [(["  "], "empty"), (["a"] * 9, "1 to 8")])
+def test_a_question_that_is_none_is_refused(
+    here: Path, texts: list[str], words: str, capsys: Captured
+) -> None:
+    assert ask.main(texts) == ask.BAD_INPUT
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("texts", "words"), [(["  "], "empty"), (["a"] * 9, "1 to 8"), (["a"], "studio")]
+    ("arguments", "words"),
+    [(("run", "no-such-recipe"), "no-such-recipe"), (("predict", "a"), "studio up")],
+    ids=["run", "predict"],
 )
-def test_a_question_without_an_answer_is_refused(home: Path, texts: list[str], words: str) -> None:
-    done = studio(home, "predict", *texts)
+def test_a_process_that_refuses_ends_with_two_and_no_traceback(
+    home: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    done = studio(home, *arguments)
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr

@@ -20,6 +20,7 @@ from core.store import session as session_module
 from core.store.models import Run, RunEvent, Study
 from core.store.models_data import Checkpoint, ScalarChunk, ScalarSummary
 from core.store.session import Store
+from tests.fresh_database import make_database
 from tests.soundness import check
 from tests.store_tools import checkpoint, end, recipe, start, submit, succeed, worker
 
@@ -86,10 +87,12 @@ def test_times_keep_their_zone(store: Store) -> None:
     assert study.created_at.utcoffset() is not None
 
 
-def test_a_busy_database_says_so(monkeypatch: pytest.MonkeyPatch, migrated_sqlite: Path) -> None:
+def test_a_busy_database_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(session_module, "BUSY_SECONDS", 0)
-    store = Store(f"sqlite:///{migrated_sqlite}")
-    other = sqlite3.connect(migrated_sqlite, isolation_level=None)
+    file = tmp_path / "studio.sqlite3"
+    make_database(f"sqlite:///{file}")
+    store = Store(f"sqlite:///{file}")
+    other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match="is busy.*nothing was changed"):
         submit(store)

@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,34 +17,21 @@ from core.states import RunState
 from core.store import runs, scalars, workers
 from core.store.session import Store
 from tests.worker_tools import (
+    QUICK,
     ROOT,
+    SLOW,
     Watcher,
     children_of,
     fake_supervisor,
     is_alive,
-    open_store,
     queue_runs,
     quick_settings,
     running,
+    trainer_of,
     wait_for,
 )
 from worker import claiming
 from worker.supervisor import Supervisor
-
-SLOW: dict[str, Any] = {"steps": 2000, "pause": 0.01, "checkpoint_every": 5}
-QUICK: dict[str, Any] = {"steps": 12, "pause": 0.005, "checkpoint_every": 5}
-
-
-@pytest.fixture
-def store(home: Path) -> Iterator[Store]:
-    store = open_store(quick_settings(home))
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def watcher(store: Store) -> Watcher:
-    return Watcher(store)
 
 
 @pytest.fixture
@@ -60,17 +46,11 @@ def supervise(store: Store, home: Path, plan: dict[str, Any], **settings: Any) -
     return fake_supervisor(store, quick_settings(home, **settings), plan)
 
 
-def trainer_of(supervisor: Supervisor) -> int:
-    process = supervisor._host._process
-    assert process is not None
-    return process.pid
-
-
 def test_claimed_runs_are_trained_together_and_end(
-    store: Store, home: Path, watcher: Watcher
+    file_store: Store, home: Path, watcher: Watcher
 ) -> None:
-    ids = queue_runs(store, 6)
-    with running(supervise(store, home, QUICK, group_size=4)):
+    ids = queue_runs(file_store, 6)
+    with running(supervise(file_store, home, QUICK, group_size=4)):
         watcher.wait_state(ids, RunState.SUCCEEDED)
     groups = {watcher.run(run_id).log_path for run_id in ids}
     assert len(groups) == 2
@@ -78,7 +58,7 @@ def test_claimed_runs_are_trained_together_and_end(
     assert run.result is not None
     assert run.result["train_loss"] is None
     assert "fake trainer has 4 runs" in Path(run.log_path).read_text()
-    with store.read() as session:
+    with file_store.read() as session:
         page = scalars.read_curves(session, {ids[0]: scalars.Cursor()})[ids[0]]
     assert page.curves["train/loss"].steps == list(range(1, 13))
     kept = sorted((home / "artifacts" / "runs" / ids[0]).glob("*/step-*"))
@@ -86,11 +66,11 @@ def test_claimed_runs_are_trained_together_and_end(
 
 
 def test_a_killed_trainer_is_followed_by_one_that_continues(
-    store: Store, home: Path, watcher: Watcher
+    file_store: Store, home: Path, watcher: Watcher
 ) -> None:
-    [run_id] = queue_runs(store, 1)
+    [run_id] = queue_runs(file_store, 1)
     plan = {**QUICK, "steps": 60, "pause": 0.03}
-    with running(supervise(store, home, plan)) as supervisor:
+    with running(supervise(file_store, home, plan)) as supervisor:
         watcher.wait_step(run_id, 12)
         os.kill(trainer_of(supervisor), signal.SIGKILL)
         watcher.wait_state([run_id], RunState.SUCCEEDED)
@@ -101,16 +81,16 @@ def test_a_killed_trainer_is_followed_by_one_that_continues(
     assert f"SIGKILL from outside at step {first.last_step}; continues" in watcher.told(run_id)
     assert second.resumed_from_step >= 10
     assert f"continues from step {second.resumed_from_step}" in watcher.told(run_id)
-    with store.read() as session:
+    with file_store.read() as session:
         page = scalars.read_curves(session, {run_id: scalars.Cursor()})[run_id]
     assert page.curves["train/loss"].steps == list(range(1, 61)), "no gap and no step twice"
 
 
 def test_a_group_that_dies_is_tried_one_by_one_and_only_the_culprit_pays(
-    store: Store, home: Path, watcher: Watcher
+    file_store: Store, home: Path, watcher: Watcher
 ) -> None:
-    ids = queue_runs(store, 2)
-    with running(supervise(store, home, {**QUICK, "die_at": 3})):
+    ids = queue_runs(file_store, 2)
+    with running(supervise(file_store, home, {**QUICK, "die_at": 3})):
         wait_for(lambda: any(watcher.run(run_id).must_run_alone for run_id in ids))
         first = [watcher.attempts(run_id)[0] for run_id in ids]
         assert all("2 runs trained together" in attempt.detail for attempt in first)
@@ -124,12 +104,12 @@ def test_a_group_that_dies_is_tried_one_by_one_and_only_the_culprit_pays(
 
 @pytest.mark.usefixtures("patient")
 def test_cancel_reaches_one_run_and_leaves_its_partner(
-    store: Store, home: Path, watcher: Watcher
+    file_store: Store, home: Path, watcher: Watcher
 ) -> None:
-    stopped, partner = queue_runs(store, 2)
-    with running(supervise(store, home, {**SLOW, "steps": 150})) as supervisor:
+    stopped, partner = queue_runs(file_store, 2)
+    with running(supervise(file_store, home, {**SLOW, "steps": 150})) as supervisor:
         watcher.wait_step(stopped, 5)
-        with store.write() as session:
+        with file_store.write() as session:
             assert runs.request_cancel(session, stopped) is RunState.STOPPING
         supervisor.wake()
         watcher.wait_state([stopped], RunState.CANCELLED)
@@ -138,14 +118,14 @@ def test_cancel_reaches_one_run_and_leaves_its_partner(
 
 
 def test_a_run_that_does_not_listen_is_cancelled_by_force(
-    store: Store, home: Path, watcher: Watcher
+    file_store: Store, home: Path, watcher: Watcher
 ) -> None:
-    stopped, partner = queue_runs(store, 2)
+    stopped, partner = queue_runs(file_store, 2)
     plan = {**SLOW, "is_deaf": True, "ignores_term": True}
-    with running(supervise(store, home, plan)) as supervisor:
+    with running(supervise(file_store, home, plan)) as supervisor:
         watcher.wait_step(stopped, 6)
         pid = trainer_of(supervisor)
-        with store.write() as session:
+        with file_store.write() as session:
             runs.request_cancel(session, stopped)
         watcher.wait_state([stopped], RunState.CANCELLED)
         assert not is_alive(pid)
@@ -157,12 +137,12 @@ def test_a_run_that_does_not_listen_is_cancelled_by_force(
 
 @pytest.mark.usefixtures("patient")
 def test_a_users_run_makes_the_demo_step_aside_without_losing_a_step(
-    store: Store, home: Path, watcher: Watcher
+    file_store: Store, home: Path, watcher: Watcher
 ) -> None:
-    demo = queue_runs(store, 2, priority=-10)
-    with running(supervise(store, home, {**SLOW, "steps": 120}, group_size=2)):
+    demo = queue_runs(file_store, 2, priority=-10)
+    with running(supervise(file_store, home, {**SLOW, "steps": 120}, group_size=2)):
         watcher.wait_step(demo[0], 5)
-        mine = queue_runs(store, 1)
+        mine = queue_runs(file_store, 1)
         watcher.wait_state(mine, RunState.SUCCEEDED)
         watcher.wait_state(demo, RunState.SUCCEEDED)
     first, second = watcher.attempts(demo[0])
@@ -172,11 +152,11 @@ def test_a_users_run_makes_the_demo_step_aside_without_losing_a_step(
 
 
 def test_stopping_the_worker_checkpoints_and_leaves_nothing(
-    store: Store, home: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    file_store: Store, home: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.supervisor.DRAIN_SECONDS", 20.0)
-    [run_id] = queue_runs(store, 1)
-    with running(supervise(store, home, SLOW)) as supervisor:
+    [run_id] = queue_runs(file_store, 1)
+    with running(supervise(file_store, home, SLOW)) as supervisor:
         watcher.wait_step(run_id, 7)
         pid = trainer_of(supervisor)
     run = watcher.run(run_id)
@@ -184,16 +164,16 @@ def test_stopping_the_worker_checkpoints_and_leaves_nothing(
     assert run.checkpoint_step == run.last_step >= 7
     assert watcher.attempts(run_id)[0].outcome == "drained"
     assert not is_alive(pid)
-    with store.read() as session:
+    with file_store.read() as session:
         assert workers.counters(session) == {}
 
 
 def test_stopping_does_not_wait_for_a_trainer_that_does_not_listen(
-    store: Store, home: Path, watcher: Watcher
+    file_store: Store, home: Path, watcher: Watcher
 ) -> None:
-    [run_id] = queue_runs(store, 1)
+    [run_id] = queue_runs(file_store, 1)
     plan = {**SLOW, "is_deaf": True, "ignores_term": True}
-    with running(supervise(store, home, plan)) as supervisor:
+    with running(supervise(file_store, home, plan)) as supervisor:
         watcher.wait_step(run_id, 7)
         pid = trainer_of(supervisor)
     assert not is_alive(pid)
@@ -238,16 +218,16 @@ def pause(worker: subprocess.Popen[bytes], home: Path) -> None:
 
 
 def test_a_stopped_worker_loses_its_run_to_another_and_notices_when_it_wakes(
-    store: Store, home: Path, watcher: Watcher
+    file_store: Store, home: Path, watcher: Watcher
 ) -> None:
-    [run_id] = queue_runs(store, 1)
+    [run_id] = queue_runs(file_store, 1)
     worker = start_worker(home)
     try:
         watcher.wait_step(run_id, 7)
         pause(worker, home)
         paused = time.monotonic()
         plan = {**QUICK, "steps": 200, "pause": 0.01}
-        with running(supervise(store, home, plan, lease_seconds=5.0)):
+        with running(supervise(file_store, home, plan, lease_seconds=5.0)):
             wait_for(lambda: len(watcher.attempts(run_id)) == 2)
             assert time.monotonic() - paused > 3.0, "a lease must not be cut short"
             watcher.wait_step(run_id, watcher.attempts(run_id)[1].resumed_from_step + 5)
@@ -255,10 +235,10 @@ def test_a_stopped_worker_loses_its_run_to_another_and_notices_when_it_wakes(
             watcher.wait_state([run_id], RunState.SUCCEEDED)
         outcomes = [attempt.outcome for attempt in watcher.attempts(run_id)]
         assert outcomes == ["lost", "succeeded"], watcher.told(run_id)
-        with store.read() as session:
+        with file_store.read() as session:
             page = scalars.read_curves(session, {run_id: scalars.Cursor()})[run_id]
         assert page.curves["train/loss"].steps == list(range(1, 201)), "no step twice"
-        later = queue_runs(store, 1)
+        later = queue_runs(file_store, 1)
         watcher.wait_step(later[0], 1)
     finally:
         worker.kill()
@@ -266,9 +246,9 @@ def test_a_stopped_worker_loses_its_run_to_another_and_notices_when_it_wakes(
 
 
 def test_a_worker_that_was_killed_is_replaced_at_once_on_its_own_machine(
-    store: Store, home: Path, watcher: Watcher
+    file_store: Store, home: Path, watcher: Watcher
 ) -> None:
-    [run_id] = queue_runs(store, 1)
+    [run_id] = queue_runs(file_store, 1)
     worker = start_worker(home)
     try:
         watcher.wait_step(run_id, 7)
@@ -278,16 +258,16 @@ def test_a_worker_that_was_killed_is_replaced_at_once_on_its_own_machine(
         worker.wait()
     wait_for(lambda: not is_alive(trainer))
     # A lease of ten minutes: nobody waits for it.
-    with running(supervise(store, home, {**QUICK, "steps": 30}, lease_seconds=600)):
+    with running(supervise(file_store, home, {**QUICK, "steps": 30}, lease_seconds=600)):
         watcher.wait_state([run_id], RunState.SUCCEEDED)
     assert [attempt.outcome for attempt in watcher.attempts(run_id)] == ["lost", "succeeded"]
 
 
 def test_training_ends_before_the_lease_when_the_database_is_away(
-    store: Store, home: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    file_store: Store, home: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [run_id] = queue_runs(store, 1)
-    supervisor = supervise(store, home, {**SLOW, "steps": 400}, lease_seconds=5.0)
+    [run_id] = queue_runs(file_store, 1)
+    supervisor = supervise(file_store, home, {**SLOW, "steps": 400}, lease_seconds=5.0)
     real = Store.write
     away = False
 
@@ -313,10 +293,10 @@ def test_training_ends_before_the_lease_when_the_database_is_away(
 
 @pytest.mark.parametrize("plan", [{"garbage": True}, {"huge": True}, {"die_at_start": True}])
 def test_a_trainer_that_cannot_work_is_told_and_does_not_go_round_for_ever(
-    store: Store, home: Path, watcher: Watcher, plan: dict[str, Any]
+    file_store: Store, home: Path, watcher: Watcher, plan: dict[str, Any]
 ) -> None:
-    [run_id] = queue_runs(store, 1)
-    with running(supervise(store, home, plan)):
+    [run_id] = queue_runs(file_store, 1)
+    with running(supervise(file_store, home, plan)):
         wait_for(lambda: watcher.run(run_id).infra_left < 3)
     detail = watcher.attempts(run_id)[0].detail
     assert ("cannot be understood" in detail) or ("exit code 3" in detail)
@@ -324,14 +304,14 @@ def test_a_trainer_that_cannot_work_is_told_and_does_not_go_round_for_ever(
 
 
 def test_runs_wait_while_their_folders_cannot_be_made(
-    store: Store, home: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    file_store: Store, home: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.supervisor.NO_ROOM_SECONDS", 0.1)
-    ids = queue_runs(store, 2)
+    ids = queue_runs(file_store, 2)
     folder = home / "artifacts" / "runs"
     folder.parent.mkdir(exist_ok=True)
     folder.write_text("a file stands in the way")
-    with running(supervise(store, home, QUICK)):
+    with running(supervise(file_store, home, QUICK)):
         time.sleep(0.5)
         assert watcher.states(ids) == ["queued", "queued"]
         assert watcher.run(ids[0]).attempt == 0
@@ -340,11 +320,11 @@ def test_runs_wait_while_their_folders_cannot_be_made(
 
 
 def test_a_log_that_cannot_be_made_strands_no_run(
-    store: Store, home: Path, watcher: Watcher
+    file_store: Store, home: Path, watcher: Watcher
 ) -> None:
-    ids = queue_runs(store, 2)
+    ids = queue_runs(file_store, 2)
     (home / "logs").write_text("a file stands in the way")
-    with running(supervise(store, home, QUICK)):
+    with running(supervise(file_store, home, QUICK)):
         wait_for(lambda: all(watcher.run(run_id).must_run_alone for run_id in ids))
         (home / "logs").unlink()
         watcher.wait_state(ids, RunState.SUCCEEDED)
@@ -352,9 +332,9 @@ def test_a_log_that_cannot_be_made_strands_no_run(
 
 
 def test_a_claim_whose_answer_was_lost_is_given_back(
-    store: Store, home: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    file_store: Store, home: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [run_id] = queue_runs(store, 1)
+    [run_id] = queue_runs(file_store, 1)
     real = claiming.claim_group
     lost: list[object] = []
 
@@ -366,16 +346,16 @@ def test_a_claim_whose_answer_was_lost_is_given_back(
         return claimed
 
     monkeypatch.setattr("worker.claimer.claim_group", claim_group)
-    with running(supervise(store, home, QUICK)):
+    with running(supervise(file_store, home, QUICK)):
         watcher.wait_state([run_id], RunState.SUCCEEDED)
     assert [attempt.outcome for attempt in watcher.attempts(run_id)] == ["drained", "succeeded"]
 
 
 def test_an_error_that_nobody_foresaw_is_pinned_on_no_innocent_run(
-    store: Store, home: Path, watcher: Watcher
+    file_store: Store, home: Path, watcher: Watcher
 ) -> None:
-    ids = queue_runs(store, 2)
-    with running(supervise(store, home, {**QUICK, "raise_at": 3})):
+    ids = queue_runs(file_store, 2)
+    with running(supervise(file_store, home, {**QUICK, "raise_at": 3})):
         watcher.wait_state(ids, RunState.FAILED)
     for run_id in ids:
         assert [attempt.outcome for attempt in watcher.attempts(run_id)] == ["crashed", "failed"]

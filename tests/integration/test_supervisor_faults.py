@@ -8,9 +8,8 @@ import signal
 import sqlite3
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -26,39 +25,20 @@ from tests.counting import DEV, LOSS, values_until
 from tests.faulting import install_faults
 from tests.hanging_proxy import hanging_proxy
 from tests.worker_tools import (
+    QUICK,
+    SLOW,
     Watcher,
     children_of,
     fake_supervisor,
     is_alive,
-    open_store,
     queue_runs,
     quick_settings,
     running,
+    trainer_of,
     wait_for,
 )
 from worker.memory import MemoryMeter
 from worker.supervisor import Supervisor
-
-SLOW: dict[str, Any] = {"steps": 2000, "pause": 0.01, "checkpoint_every": 5}
-QUICK: dict[str, Any] = {"steps": 12, "pause": 0.005, "checkpoint_every": 5}
-
-
-@pytest.fixture
-def file_store(home: Path) -> Iterator[Store]:
-    store = open_store(quick_settings(home))
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def watcher(file_store: Store) -> Watcher:
-    return Watcher(file_store)
-
-
-def trainer_of(supervisor: Supervisor) -> int:
-    pid = supervisor._host.pid
-    assert pid is not None
-    return pid
 
 
 def test_a_trainer_that_hangs_is_shown_then_ended_and_the_run_goes_on(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import urllib.request
 from pathlib import Path
 
@@ -17,15 +16,10 @@ from core.local.lock import read_info
 from core.local.services import open_home
 from core.local.wait import claim_port, page_answers, page_url
 from core.settings import Settings
-from tests.live_studio import command, environment, is_gone, live_studio, wait_for
+from tests.live_studio import LiveStudio, is_gone, live_studio, wait_for
+from tests.run_verb import OVER_SEEDS, studio, write_recipe
 
 STOP_SECONDS = 5.0
-
-
-def start_second(home: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command("up", *options), env=environment(home), capture_output=True, text=True, timeout=60
-    )
 
 
 def child_pid(home: Path, name: str) -> int:
@@ -33,43 +27,59 @@ def child_pid(home: Path, name: str) -> int:
     return info.children.get(name, (0, 0.0))[0] if info else 0
 
 
-def test_it_comes_up_once_mends_itself_and_leaves_nothing(home: Path) -> None:
-    with live_studio(home) as studio:
-        second = start_second(home)
-        assert second.returncode == 0, second.stderr
-        assert studio.url in second.stdout
-
-        port = studio.url.rsplit(":", 1)[1]
-        elsewhere = start_second(home / "other", "--port", port)
-        assert elsewhere.returncode == 2
-        assert f"port {port}" in elsewhere.stderr
-        assert "--port" in elsewhere.stderr
-
-        first = child_pid(home, "web")
-        os.kill(first, signal.SIGKILL)
-        assert wait_for(lambda: child_pid(home, "web") not in (0, first), 20)
-        assert wait_for(lambda: page_answers(studio.url), 60), studio.output
-        assert "web was ended by signal SIGKILL" in studio.output
-
-        everyone = studio.descendants()
-        names = set((read_info(home) or pytest.fail("no lock file")).children)
-        assert names == {"broker", "worker", "predictor", "web"}
-        assert studio.stop() <= STOP_SECONDS
-        assert studio.process.returncode == 0
-        assert [process for process in everyone if not is_gone(process)] == []
-        assert page_answers(studio.url) is False
+def check_a_second_start(home: Path, running: LiveStudio) -> None:
+    """On the same home it tells the address; on the same port it says what to do."""
+    second = studio(home, "up")
+    assert second.returncode == 0, second.stderr
+    assert running.url in second.stdout
+    port = running.url.rsplit(":", 1)[1]
+    elsewhere = studio(home / "other", "up", "--port", port)
+    assert elsewhere.returncode == 2
+    assert f"port {port}" in elsewhere.stderr
+    assert "--port" in elsewhere.stderr
 
 
-def test_children_do_not_outlive_a_killed_studio(home: Path) -> None:
-    with live_studio(home) as studio:
-        everyone = studio.descendants()
-        studio.process.kill()
-        studio.process.wait()
+def check_a_run_from_elsewhere(home: Path, running: LiveStudio) -> None:
+    """``studio run`` lets the studio train that is there, and leaves it alone."""
+    one = write_recipe(home, methods=["linear_probe"], seeds={"init": [0]})
+    done = studio(home, "run", str(one))
+    assert done.returncode == 0, done.stderr
+    assert running.url in done.stderr
+    assert "Results on test" in done.stdout
+    assert OVER_SEEDS not in " ".join(done.stdout.split()), "one run has no spread"
+    assert running.process.poll() is None
+
+
+def check_a_killed_page(home: Path, running: LiveStudio) -> None:
+    """It is started again."""
+    first = child_pid(home, "web")
+    os.kill(first, signal.SIGKILL)
+    assert wait_for(lambda: child_pid(home, "web") not in (0, first), 20)
+    assert wait_for(lambda: page_answers(running.url), 60), running.output
+    assert "web was ended by signal SIGKILL" in running.output
+
+
+def test_it_comes_up_once_trains_mends_itself_and_comes_back_after_a_kill(home: Path) -> None:
+    """One studio from start to end: each start of its five processes takes long."""
+    with live_studio(home) as running:
+        check_a_second_start(home, running)
+        check_a_run_from_elsewhere(home, running)
+        everyone = running.descendants()
+        running.process.kill()
+        running.process.wait()
         assert wait_for(lambda: all(is_gone(process) for process in everyone), 15)
     with live_studio(home) as again:
         with urllib.request.urlopen(f"{again.url}/healthz") as answer:
             assert answer.status == 200
         assert psutil.pid_exists(child_pid(home, "worker"))
+        check_a_killed_page(home, again)
+        everyone = again.descendants()
+        names = set((read_info(home) or pytest.fail("no lock file")).children)
+        assert names == {"broker", "worker", "predictor", "web"}
+        assert again.stop() <= STOP_SECONDS
+        assert again.process.returncode == 0
+        assert [process for process in everyone if not is_gone(process)] == []
+        assert page_answers(again.url) is False
 
 
 def test_a_home_that_is_no_folder_is_refused(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from core.settings import Settings
 from core.states import RunState
 from core.store import predictions, runs, scalars, workers
 from core.store.models_data import Artifact
+from tests.tiny import make_tiny_bert
 from tests.worker_tools import (
     ROOT,
     Watcher,
@@ -252,7 +253,9 @@ def test_the_whole_way_without_a_broker(home: Path) -> None:
     settings = quick_settings(home)
     store = open_store(settings)
     watcher = Watcher(store)
-    ids = queue_runs(store, 1, max_updates=24, evaluations=3, batch_size=4, max_tokens=32)
+    tiny = make_tiny_bert(home / "tiny")
+    sizes = {"max_updates": 24, "evaluations": 3, "batch_size": 4, "max_tokens": 32}
+    ids = queue_runs(store, 1, backbone=tiny, **sizes)
     trainer, predictor = start_worker("train", home), start_worker("predict", home)
     try:
         wait_for(lambda: watcher.run(ids[0]).checkpoint_step, 120)

@@ -87,7 +87,7 @@ def test_every_row_of_the_table_by_literal_loops(
     assert list(scores) == entry["names"] == names
     method_of_run, dev = run.model.part().method, run.parts["own"].splits["dev"]
     from_scoring = Subject(
-        run.warm.backbone, run.model.part(), method_of_run, dev, run.pooling,
+        run.warm.backbone, run.model.part(), method_of_run, dev, run.read_out,
         run.feature("own", "dev"), lambda rows: False,
     )  # fmt: skip
     own = from_scoring.own()[entry["axis"]].tolist()
@@ -164,7 +164,7 @@ def test_a_finished_run_tells_its_audit_and_nothing_else_changes(
     configure: Make, tmp_path: Path, warm: WarmBackbones
 ) -> None:
     method = {**CUTS, "length": "instance", "representation": "instance", "pool_size": 2}
-    recorder = train([configure(method)], tmp_path / "on", warm)
+    recorder = train([configure(method, audit=True)], tmp_path / "on", warm)
     ending = succeeded(recorder)
     result = ending.result
     assert [entry["axis"] for entry in result["audit"]] == ["cut", "length", "pool"]
@@ -178,7 +178,7 @@ def test_a_finished_run_tells_its_audit_and_nothing_else_changes(
     table = pq.read_table(ending.files["audit"])
     assert table.num_rows == told * 21
 
-    off = train([configure(method, audit=False)], tmp_path / "off", warm)
+    off = train([configure(method)], tmp_path / "off", warm)
     without = succeeded(off)
     assert "audit" not in without.result
     assert "audit" not in without.files
@@ -189,7 +189,7 @@ def test_a_finished_run_tells_its_audit_and_nothing_else_changes(
 def test_choices_that_are_scored_together_are_audited(
     on_suite: Make, tmp_path: Path, warm: WarmBackbones
 ) -> None:
-    config = on_suite({"kind": "adap_ins_pos", **SHORT}, "record", max_updates=2)
+    config = on_suite({"kind": "adap_ins_pos", **SHORT}, "record", max_updates=2, audit=True)
     result = succeeded(train([config], tmp_path, warm)).result
     (entry,) = result["audit"]
     (row,) = rows_of(entry, "own")
@@ -227,7 +227,7 @@ def test_large_splits_are_sampled_evenly_and_the_numbers_are_told(
 def test_a_stop_ends_an_audit_and_the_next_attempt_has_it_whole(
     configure: Make, tmp_path: Path, warm: WarmBackbones, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = configure(CUTS)
+    config = configure(CUTS, audit=True)
     whole = succeeded(train([config], tmp_path / "whole", warm))
     looks: list[int] = []
 

@@ -48,6 +48,7 @@ def test_a_run_that_is_killed_five_times_ends_as_an_unbroken_one(
         evaluations=3,
         weight_decay=0.01,
         backbone_dropout=method in WITH_DROPOUT,
+        audit=method == "adap_ins_pos",
     )
     whole = process.attempt(config, tmp_path / "whole")
     broken = break_run(

@@ -43,7 +43,7 @@ def evaluate_again(
 def test_a_metric_that_fails_costs_no_training(
     configure: Make, warm: WarmBackbones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = configure("adap_ins_vec_pos", max_updates=7)
+    config = configure("adap_ins_pos", max_updates=7, audit=True)
     whole = train([config], tmp_path / "whole", warm)
 
     def break_test(self: TaskPart, split: str, scores: Any) -> dict[str, float]:

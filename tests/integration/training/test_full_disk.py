@@ -103,7 +103,7 @@ def test_whichever_call_is_refused_no_half_result_is_left(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "finished", keep)
-        train([configure("adap_ins_pos")], tmp_path / "trained", warm)
+        train([configure("adap_ins_pos", audit=True)], tmp_path / "trained", warm)
     run: TrainingRun = given[0]
     for n in range(1, 1000):
         folder = tmp_path / str(n)

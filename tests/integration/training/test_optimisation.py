@@ -39,10 +39,10 @@ THEIRS = {"stepping": "paper_code", "accumulation": 4, "batch_size": 32, "evalua
 
 @pytest.fixture
 def configure(task: Path, tiny: dict[str, str]) -> Make:
-    """Make a run that is not audited, which these tests would only wait for."""
+    """Make a run that is evaluated once."""
 
     def make(method: Any, **rest: Any) -> RunConfig:
-        settings = {"audit": False, "evaluations": 1, **rest}
+        settings = {"evaluations": 1, **rest}
         return run_config(method, task=task, backbone=tiny, **settings)
 
     return make

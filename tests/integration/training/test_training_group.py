@@ -68,7 +68,8 @@ def test_different_shapes_seeds_sizes_and_lengths_train_together_as_alone(
         configure("p_tuning_v2", batch_size=4, max_updates=9),
         configure("linear_probe", max_updates=3),
         configure({"kind": "prompt_tuning", "num_virtual_tokens": 3, "cut": 1}, batch_size=5),
-        configure("adap_pos_ins_vec"),
+        # Audited while a partner still trains.
+        configure("adap_pos_ins_vec", audit=True),
     ]
     assert_same_as_alone(configs, tmp_path, warm)
 
@@ -76,7 +77,7 @@ def test_different_shapes_seeds_sizes_and_lengths_train_together_as_alone(
 def test_every_example_is_counted_in_its_order(
     configure: Callable[..., RunConfig], tmp_path: Path, warm: WarmBackbones
 ) -> None:
-    config = configure("adap_ins_pos")
+    config = configure("adap_ins_pos", audit=True)
     recorder = train([config], tmp_path, warm)
     ending = recorder.endings["r0"]
     assert ending.result["counts"] == {"train": 48, "dev": 21, "test": 27}

@@ -104,8 +104,11 @@ def test_each_updates_loss_is_also_told_under_its_task(
 def test_the_predictions_of_a_joint_run_come_from_each_tasks_own_head(
     on_suite: Make, suite: Path, tmp_path: Path, warm: WarmBackbones
 ) -> None:
-    config = on_suite("adap_ins_pos", *TASKS, regime=joint(("position",)), max_updates=10)
+    config = on_suite(
+        "adap_ins_pos", *TASKS, regime=joint(("position",)), max_updates=10, audit=True
+    )
     ending = succeeded(train([config], tmp_path, warm, data=[suite]))
+    assert [entry["task"] for entry in ending.result["audit"]] == list(TASKS)
     holder = warm.for_run(config)
     model = load_adapter(ending.files["adapter"], holder.backbone)
     table = pq.read_table(ending.files["predictions"]).to_pylist()
