@@ -48,10 +48,10 @@ def test_a_recipe_is_trained_and_then_asked(home: Path) -> None:
     assert f"mean ± {OVER_SEEDS} over n = 2 runs" in " ".join(done.stdout.split())
     assert "4 of 4 runs succeeded" in done.stdout
     assert "succeeded, dev accuracy" in done.stderr
-    asked = studio(home, "predict", "I was charged twice.")
+    asked = studio(home, "predict", "The book is wrong.")
     assert asked.returncode == 0, asked.stderr
     assert "linear_probe" in asked.stdout
-    assert "charged" in asked.stdout
+    assert "book" in asked.stdout
 
 
 def test_an_interrupted_study_stays_queued(home: Path) -> None:
