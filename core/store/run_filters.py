@@ -112,18 +112,21 @@ def counts_where(
         .group_by(Run.study_id, Run.config_hash)
         .subquery()
     )
-    sums = [func.sum(groups.c[name]) for name in by_state]
     by_study = (
-        select(groups.c.study_id, func.count().label("groups"), *sums)
+        select(
+            groups.c.study_id,
+            func.count().label("groups"),
+            *(func.sum(groups.c[name]).label(name) for name in by_state),
+        )
         .group_by(groups.c.study_id)
         .subquery()
     )
     query = select(Study.number, by_study).join(by_study, by_study.c.study_id == Study.id)
-    newest_first = sorted(session.execute(query).all(), reverse=True)
-    totals = [sum(map(int, column)) for column in list(zip(*newest_first, strict=True))[3:]]
+    rows = sorted(session.execute(query).mappings(), key=lambda row: -row["number"])
+    totals = {name: sum(int(row[name]) for row in rows) for name in by_state}
     return (
-        {state: runs for state, runs in zip(by_state, totals, strict=False) if runs},
-        {row.study_id: row.groups for row in newest_first},
+        {state: runs for state, runs in totals.items() if runs},
+        {row["study_id"]: row["groups"] for row in rows},
     )
 
 
