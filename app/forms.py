@@ -274,15 +274,23 @@ def own_task_fields() -> tuple[FormField, ...]:
 
 def own_backbone_fields() -> tuple[FormField, ...]:
     """Fields of a backbone from the Hub or a folder."""
-    keep = ("hub", "revision", "path", "pooling", "read_out")
+    return _backbone_fields("hub", "revision", "path")
+
+
+def read_out_fields() -> tuple[FormField, ...]:
+    """Fields that hold for every chosen backbone: what is read out of it."""
+    return _backbone_fields("read_out", "pooling")
+
+
+def _backbone_fields(*names: str) -> tuple[FormField, ...]:
     every = {item.path: item for item in fields_of(BackboneChoice, "backbone.")}
-    return tuple(every[f"backbone.{name}"] for name in keep)
+    return tuple(every[f"backbone.{name}"] for name in names)
 
 
 def default_values(tasks: Sequence[str] = ("desk",)) -> Values:
     """Values of a fresh form: a small, fair comparison that trains in minutes."""
     simple, rest = training_fields()
-    every = [*simple, *rest, *own_task_fields(), *own_backbone_fields()]
+    every = [*simple, *rest, *own_task_fields(), *own_backbone_fields(), *read_out_fields()]
     every += [item for kind in METHODS for item in method_fields(kind)]
     every += [item for kind in REGIMES for item in regime_fields(kind)]
     every += [*further_fields(), template_field(), diagnostics_field()]

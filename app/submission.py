@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,9 +78,13 @@ def _placed(config: RunConfig, resolved: Resolved, start: str) -> RunConfig:
 def recipe_problems(
     recipe: Recipe, settings: Settings, store: Store | None = None
 ) -> list[ConfigError]:
-    """Find what is wrong with a recipe's tasks and its start; fast, and asks no hub."""
+    """Find what is wrong with a recipe's tasks, backbones and start; fast, and asks no hub."""
     problems: list[ConfigError] = []
     _check_tasks(recipe, settings.data_folders, recipe.seeds.data[:1], problems)
+    for number, choice in enumerate(recipe.backbones):
+        with suppress(BackboneError):  # not here yet: told once it is fetched or looked for
+            problems += _misfits(recipe, number, backbone_facts(choice, offline=True))
+    _check_words(recipe, settings.data_folders, problems)
     if store:
         _check_start(recipe, store, problems)
     return problems
@@ -150,22 +155,30 @@ def backbone_facts(choice: BackboneChoice, *, offline: bool) -> BackboneFacts:
 
 
 def _check_backbones(recipe: Recipe, offline: bool, problems: list[ConfigError]) -> None:
-    longest = max(method.prompt_length for method in recipe.methods)
     for number, choice in enumerate(recipe.backbones):
         try:
-            known = backbone_facts(choice, offline=offline)
-            if choice.is_verbalizer:
-                require_language_head(known, choice.source)
-            require_room(known, recipe.training.max_tokens, longest)
+            problems += _misfits(recipe, number, backbone_facts(choice, offline=offline))
         except BackboneError as error:
-            problems.append(
-                ConfigError(error.message, field=f"backbones.{number}", hint=error.hint)
-            )
-            continue
-        except ConfigError as error:
-            problems.append(error)
-            continue
-        problems += _check_fit(recipe.methods, known)
+            problems.append(_of_backbone(number, error))
+
+
+def _misfits(recipe: Recipe, number: int, known: BackboneFacts) -> list[ConfigError]:
+    """Say what of a recipe a backbone cannot do, given its sizes."""
+    choice = recipe.backbones[number]
+    try:
+        if choice.is_verbalizer:
+            require_language_head(known, choice.source)
+        longest = max(method.prompt_length for method in recipe.methods)
+        require_room(known, recipe.training.max_tokens, longest)
+    except BackboneError as error:
+        return [_of_backbone(number, error)]
+    except ConfigError as error:
+        return [error]
+    return list(_check_fit(recipe.methods, known))
+
+
+def _of_backbone(number: int, error: BackboneError) -> ConfigError:
+    return ConfigError(error.message, field=f"backbones.{number}", hint=error.hint)
 
 
 def _check_words(recipe: Recipe, folders: Sequence[Path], problems: list[ConfigError]) -> None:
@@ -182,9 +195,7 @@ def _check_words(recipe: Recipe, folders: Sequence[Path], problems: list[ConfigE
         try:
             tokenizer = TextTokenizer(folder, form)
         except BackboneError as error:
-            problems.append(
-                ConfigError(error.message, field=f"backbones.{number}", hint=error.hint)
-            )
+            problems.append(_of_backbone(number, error))
             continue
         for place, task in enumerate(recipe.tasks):
             try:

@@ -24,6 +24,7 @@ from app.forms import (
     method_fields,
     own_backbone_fields,
     own_task_fields,
+    read_out_fields,
     regime_choices,
     regime_fields,
     tasks_with_diagnostics,
@@ -218,6 +219,8 @@ def _task_step(controls: dict[str, Component], defaults: Values, options: TaskOp
         _add(controls, own_task_fields())
         static_html(Markup('<h3 class="inner-head">A model of your own</h3>'))
         _add(controls, own_backbone_fields())
+        static_html(Markup('<h3 class="inner-head">How every model is read out</h3>'))
+        _add(controls, read_out_fields())
     return crossed
 
 

@@ -12,9 +12,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from app.form_filling import values_from_recipe
 from app.form_values import recipe_from_values
-from app.forms import default_values, own_backbone_fields
+from app.forms import default_values, read_out_fields
 from app.preview import preview
-from app.submission import prepare_runs
+from app.submission import prepare_runs, recipe_problems
 from core.data.tasks import read_task
 from core.data.tokens import TextTokenizer
 from core.data.words import word_ids, words_of
@@ -98,7 +98,7 @@ def test_a_recipe_without_a_verbalizer_means_what_it_meant() -> None:
 
 
 def test_the_form_offers_it_for_every_backbone_and_takes_recipes_back() -> None:
-    offered = {field.path: field for field in own_backbone_fields()}
+    offered = {field.path: field for field in read_out_fields()}
     choices = [value for _, value in offered["backbone.read_out"].choices]
     assert choices == ["head", "verbalizer"]
     assert default_values()["backbone.read_out"] == "head"
@@ -132,6 +132,8 @@ def test_what_cannot_be_said_is_refused_when_a_study_is_submitted(
     with pytest.raises(RecipeErrors) as caught:
         prepare_runs(wanted, desk.settings, desk.store)
     told = {problem.field: str(problem) for problem in caught.value.problems}
+    before = recipe_problems(wanted, desk.settings, desk.store)
+    assert {problem.field: str(problem) for problem in before} == told, "while the form is filled"
     assert set(told) == {"backbones.0", "tasks.0.label_words"}
     assert "hold no language-model head" in told["backbones.0"]
     assert "begin with the same sub-token" in told["tasks.0.label_words"]
