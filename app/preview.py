@@ -113,7 +113,9 @@ def preview(recipe: Recipe, store: Store | None, settings: Settings | None = Non
         num_trials=recipe.num_trial_runs,
         num_finals=recipe.num_final_runs,
         grid=_grid(recipe),
-        methods=tuple(_method(method, sizes, heads) for method in recipe.methods),
+        methods=tuple(
+            _method(method, sizes, heads, recipe.backbones[0].answers) for method in recipe.methods
+        ),
         examples=tuple(_examples(recipe, data)),
         updates=_span([load.updates for load in loads]),
         estimate=estimate(loads, _history(store), len(known) == len(data)),
@@ -156,7 +158,9 @@ def _heads(recipe: Recipe, data: workload.DataOf) -> _Heads:
     return _Heads(together, tuple(singly.values()))
 
 
-def _method(method: MethodConfig, facts: BackboneFacts | None, heads: _Heads) -> MethodPreview:
+def _method(
+    method: MethodConfig, facts: BackboneFacts | None, heads: _Heads, answers: str
+) -> MethodPreview:
     together: list[dict[ParameterGroup, int]] = []
     singly: list[dict[ParameterGroup, int]] = []
     if facts is not None:
@@ -169,7 +173,7 @@ def _method(method: MethodConfig, facts: BackboneFacts | None, heads: _Heads) ->
     total = sum(shown.values())
     return MethodPreview(
         label=method.label,
-        describes=method.describe(),
+        describes=method.describe() + answers,
         parameters={str(group): count for group, count in shown.items() if count},
         total=total,
         share=total / facts.total_parameters if facts else 0.0,

@@ -58,7 +58,7 @@ def run_body(view: RunView, tried: Sequence[AttemptLine]) -> dict[str, Any]:
         body["about"], body["criterion"] = [], view.row.metric
     else:
         body["config"] = config.model_dump(mode="json")
-        body["sentence"] = config.method.describe()
+        body["sentence"] = config.method.describe() + config.backbone.answers
         body["about"], body["criterion"] = about(config), selecting_metric(config)
     body["flags"], body["titles"] = FLAGS, TITLES
     return body

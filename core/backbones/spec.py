@@ -135,6 +135,13 @@ class BackboneChoice(Part):
         return self.read_out == "verbalizer"
 
     @property
+    def answers(self) -> str:
+        """Sentence to put behind what a method does, where no head is trained; else empty."""
+        if not self.is_verbalizer:
+            return ""
+        return " In place of a linear head the frozen language-model head says a word a label."
+
+    @property
     def source(self) -> str:
         """Short name of where the weights come from."""
         return self.name or self.hub or self.path.rstrip("/").rsplit("/", 1)[-1]

@@ -118,6 +118,10 @@ def test_the_preview_counts_no_head(tmp_path: Path) -> None:
     headed = preview(recipe([{"path": folder}]), None)
     assert set(shown.methods[0].parameters) == {"prompt", "selector"}
     assert set(headed.methods[0].parameters) == {"prompt", "selector", "head"}
+    assert shown.methods[0].describes == (
+        f"{headed.methods[0].describes} In place of a linear head the frozen language-model head "
+        "says a word a label."
+    )
 
 
 def test_what_cannot_be_said_is_refused_when_a_study_is_submitted(

@@ -171,7 +171,9 @@ class Config(Fields):
 
     def _how_many(self) -> str:
         return {
-            "fixed": f"{self.num_virtual_tokens} vectors",
+            "fixed": "1 vector"
+            if self.num_virtual_tokens == 1
+            else f"{self.num_virtual_tokens} vectors",
             "task": f"{self.shortest} to {self.num_virtual_tokens} vectors, as many as were learnt "
             "for the task",
             "instance": f"{self.shortest} to {self.num_virtual_tokens} vectors, as many as each "
