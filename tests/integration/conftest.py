@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import text
 
+from core.artifacts import ArtifactStore
 from core.store import migrate
 from core.store.session import Store
+from tests.artifact_places import Machines, opened_apart
 from tests.fresh_database import make_database
 from tests.services import postgres_database, postgres_server
 from tests.soundness import check
@@ -80,3 +84,17 @@ def sound(store: Store) -> Iterator[None]:
     yield
     with store.read() as session:
         assert check(session) == []
+
+
+@pytest.fixture(params=["folder", "file", "memory"])
+def machines(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Machines:
+    monkeypatch.setattr(MemoryFileSystem, "_open", opened_apart)
+    url = {
+        "folder": str(tmp_path / "shared"),
+        "file": f"file://{tmp_path}/shared",
+        "memory": f"memory://{uuid.uuid4().hex}",
+    }[request.param]
+    stores = [ArtifactStore(url, tmp_path / name) for name in ("one", "two")]
+    return Machines(url, *stores)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,6 +29,7 @@ GROUP = 20
 PROCESSES, QUEUED = 8, 200
 LAUNCHES, LAUNCHERS, LAUNCH_SECONDS = 1_000, 4, 10.0
 BELLS = 1_000
+LONGEST_LEAD = 0.004
 
 
 def sound(store: Store) -> None:
@@ -59,16 +61,23 @@ def held_runs(store: Store, count: int) -> list[runs.ClaimedRun]:
 
 
 def test_cancel_and_finish_lead_to_one_ending(store: Store) -> None:
-    """Both sides go through the same runs, in opposite orders, so that either may be first."""
+    """Both sides reach for each run at nearly the same moment; either may be first."""
     claimed = [run for _ in range(RACES // GROUP) for run in held_runs(store, GROUP)]
+    start = threading.Barrier(2, timeout=60)
+
+    def race() -> Iterator[runs.ClaimedRun]:
+        for run in claimed:
+            start.wait()
+            time.sleep(random.uniform(0, LONGEST_LEAD))
+            yield run
 
     def cancel() -> None:
-        for run in claimed:
+        for run in race():
             with store.write() as session:
                 endings.request_cancel(session, run.id)
 
     def finish() -> None:
-        for run in reversed(claimed):
+        for run in race():
             done = Ending(Outcome.SUCCEEDED, files={"adapter": Path("a")})
             with store.write() as session:
                 assert runs.end_attempt(session, run.id, run.fence, done) is not None
