@@ -91,7 +91,7 @@ def results_table(rows: Sequence[ComparisonRow], reasons: Mapping[str, str]) -> 
         cpu = run.result.get("cpu_seconds")
         table.add_row(
             run.slug,
-            run.method_label,
+            part.label,
             *(part.task if name == "task" else str(getattr(run, name)) for name in grid),
             *(percent((result.get(split) or {}).get(name)) for name in metrics),
             percent((result.get("majority") or {}).get(split)),

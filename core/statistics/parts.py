@@ -77,6 +77,10 @@ class RunRow(Protocol):
     def selection(self) -> str:
         """What its checkpoint was chosen on: ``dev``, ``paper_practice``, ``fold``, ``refit``."""
 
+    @property
+    def apart(self) -> str:
+        """What others of its label have otherwise; empty: nothing, or not known."""
+
 
 Run = TypeVar("Run", bound=RunRow)
 
@@ -95,6 +99,12 @@ class Part(NamedTuple, Generic[Run]):
     task: str
     result: Mapping[str, Any]
     is_extra: bool = False
+
+    @property
+    def label(self) -> str:
+        """Label of the method with what sets this run's settings apart."""
+        run = self.run
+        return f"{run.method_label} [{run.apart}]" if run.apart else run.method_label
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -110,8 +110,8 @@ class Row(NamedTuple):
     """One line of the table.
 
     Attributes:
-        label: Method's label, with a number when equal labels stand for different settings.
-        method_label: Label without that number; it fixes the colour.
+        label: Method's label, and what sets it apart where equal ones stand for other settings.
+        method_label: Label alone; it fixes the colour.
         kind: Method's kind.
         num_trainable: Different counts of trainable parameters that its runs have, ascending.
         cells: Cell of each column that the method has runs in.
@@ -256,13 +256,11 @@ def _with_row_labels(parts: Sequence[Part[RunRow]]) -> list[tuple[str, Part[RunR
     seen: dict[tuple[str, Column], list[str]] = {}
     labelled = []
     for part in parts:
-        run = part.run
-        hashes = seen.setdefault((run.method_label, column_of(part)), [])
-        if run.config_hash not in hashes:
-            hashes.append(run.config_hash)
-        number = hashes.index(run.config_hash) + 1
-        name = run.method_label if number == 1 else f"{run.method_label} [settings {number}]"
-        labelled.append((name, part))
+        hashes = seen.setdefault((part.label, column_of(part)), [])
+        if part.run.config_hash not in hashes:
+            hashes.append(part.run.config_hash)
+        number = hashes.index(part.run.config_hash) + 1
+        labelled.append((part.label if number == 1 else f"{part.label} [settings {number}]", part))
     return labelled
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Integer, cast, func, select
 from sqlalchemy.orm import Session
 
 from core.states import ACTIVE, RunState
+from core.store.apart import told_apart
 from core.store.clock import utcnow
 from core.store.models import Run, RunEvent, Study, StudyEvent, Worker
 from core.store.models_data import Artifact, Checkpoint, Histogram, ScalarSummary
@@ -237,7 +238,7 @@ def comparison(session: Session, filters: RunFilters = ALL_RUNS) -> list[Compari
                 selection=chosen_on[row.study_id, row.role],
             )
         )
-    return found
+    return told_apart(session, found)
 
 
 def playground_runs(session: Session, limit: int = 500) -> list[PlaygroundRun]:

@@ -303,6 +303,7 @@ class ComparisonRow:
         selection: What its checkpoint was chosen on: ``dev``, ``paper_practice``, ``fold``,
             ``refit``.
         result: Numbers of the run, without ``test`` while its study's test is sealed.
+        apart: What other compared runs with its label have otherwise; empty: nothing, or not known.
     """
 
     run_id: str
@@ -327,6 +328,7 @@ class ComparisonRow:
     num_trainable: Mapping[str, int]
     result: Mapping[str, Any]
     selection: str = "dev"
+    apart: str = ""
 
 
 @dataclass(frozen=True)

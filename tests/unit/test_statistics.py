@@ -35,6 +35,7 @@ class Run:
     state: str = "succeeded"
     selection: str = "dev"
     flags: tuple[str, ...] = ()
+    apart: str = ""
     num_trainable: Mapping[str, int] = field(default_factory=lambda: {"prompt": 90, "head": 10})
 
     @property
@@ -205,6 +206,20 @@ def test_equal_labels_with_other_settings_get_rows_of_their_own() -> None:
     runs = [Run(value=0.9, config_hash="aa"), Run(value=0.3, config_hash="bb")]
     rows = build_table(runs).rows
     assert [row.label for row in rows] == ["prompt_tuning", "prompt_tuning [settings 2]"]
+    assert {row.method_label for row in rows} == {"prompt_tuning"}
+
+
+def test_what_sets_settings_apart_names_their_rows_in_every_column() -> None:
+    runs = [
+        Run(value=0.9, config_hash="aa", apart="max_updates 20"),
+        Run(value=0.3, config_hash="bb", apart="max_updates 40"),
+        Run(value=0.5, config_hash="cc", apart="max_updates 40", task="rte"),
+    ]
+    rows = build_table(runs).rows
+    assert {row.label: len(row.cells) for row in rows} == {
+        "prompt_tuning [max_updates 20]": 1,
+        "prompt_tuning [max_updates 40]": 2,
+    }
     assert {row.method_label for row in rows} == {"prompt_tuning"}
 
 

@@ -38,6 +38,7 @@ class Run:
     role: str = "final"
     state: str = "succeeded"
     selection: str = "dev"
+    apart: str = ""
     num_trainable: Mapping[str, int] = field(default_factory=lambda: {"prompt": 100})
     method_kind: str = "prompt_tuning"
 
