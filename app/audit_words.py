@@ -11,6 +11,7 @@ from core.plots import audit_bars
 
 LABELS = {
     "own": "own choice",
+    "mixture": "mixture",
     "modal": "most frequent",
     "mean": "mean weights",
     "shuffled": "shuffled",
@@ -131,6 +132,7 @@ def _line(axis: str, names: Sequence[str], row: Mapping[str, Any]) -> Line:
     draws = row.get("draws", 1)
     note = {
         "own": "what the run does",
+        "mixture": f"answers under all {row.get('passes')} choices, weighed by their probabilities",
         "modal": f"{chosen} for all",
         "mean": "the mean of all examples' weights for all",
         "shuffled": f"own choices between examples, mean of {draws} shuffles",

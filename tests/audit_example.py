@@ -29,6 +29,7 @@ def audit_entry(hostile: str = "", classes: int = 8) -> dict[str, Any]:
         "of": 1200,
         "rows": [
             row("own", 0.747),
+            row("mixture", 0.751, passes=11),
             row("modal", 0.72, choice=4),
             row("shuffled", 0.705, draws=8),
             row("uniform", 0.674, draws=8),

@@ -222,6 +222,8 @@ def load_backbone(
 def _load_model(folder: Path, dtype: torch.dtype, form: AnswerForm) -> Any:
     """Load a model of transformers, frozen and in evaluation mode, with the head for a form."""
     library_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    # Its report tells of poolers and heads that are never read; what is missing is checked below.
+    library_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         model_class = MODEL_MAPPING[type(config)]

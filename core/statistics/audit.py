@@ -80,6 +80,22 @@ def taken(table: NDArray[np.float32], index: Indices) -> NDArray[np.float32]:
     return found
 
 
+def mixed(table: NDArray[np.float32], shares: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weigh the answers under every choice c by its probability: sum_c p(c | x) p(y | x, c).
+
+    Args:
+        table: Scores (logits) of classes, shape (choices, rows, classes).
+        shares: Probability of every choice, shape (rows, choices).
+
+    Returns:
+        Probabilities of classes, shape (rows, classes).
+    """
+    weights = np.exp(table - table.max(axis=2, keepdims=True), dtype=np.float64)
+    answers = weights / weights.sum(axis=2, keepdims=True)
+    found: NDArray[np.float32] = np.einsum("rc,cro->ro", shares, answers).astype(np.float32)
+    return found
+
+
 def best_each(
     own: Indices, predictions: Sequence[Indices], is_right: Callable[[Indices], NDArray[np.bool_]]
 ) -> Indices:

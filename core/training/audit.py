@@ -16,7 +16,9 @@ chosen (``cut``, ``slot``, ``length``, ``pool``), with the keys
                          class that took each choice
 
 The rows are ``own``; ``modal``, the most frequent choice for all (of a pool ``mean``, the mean
-weights); ``shuffled`` between rows and ``uniform`` random ones, both means over several draws (of
+weights); ``mixture``, the answers under every choice weighed by the selector's probabilities, which
+takes a pass a choice (where classes are predicted; a pool mixes its prompts by itself);
+``shuffled`` between rows and ``uniform`` random ones, both means over several draws (of
 a pool even weights, once); ``best_fixed``, the best of the fixed ones on these very examples;
 ``best_each``, for each example a choice that gives the right answer, own or fixed, where there is
 one: it knows the answers, so it is biased upwards and no method reaches it by choosing well; and
@@ -51,7 +53,7 @@ from core.statistics.audit import (
     random_choices,
     taken,
 )
-from core.training.audit_parts import Judge, Stopped, Subject, sample
+from core.training.audit_parts import Judge, Own, Stopped, Subject, sample
 from core.training.features import PreparedSplit
 from core.training.part import TaskPart
 from core.training.warm import WarmBackbone
@@ -208,9 +210,10 @@ def _index_entry(
     about: _About,
     axis: str,
     names: Sequence[str],
-    own: Indices,
+    chosen: Own,
 ) -> dict[str, Any]:
     """Audit an axis of which each row takes one choice: one pass a choice, all else is read off."""
+    own: Indices = chosen.taken
     rows, size = len(own), len(names)
     scores = subject.scores(axis, [np.full(rows, choice) for choice in range(size)])
     _keep(found, about, axis, names, scores)
@@ -226,6 +229,7 @@ def _index_entry(
         index=own,
         own=answers(own),
         fixed=[subject.predictions(table) for table in scores],
+        mixture=subject.mixture(scores, chosen.shares),
         common=("modal", [subject.predictions(scores[common])], {"choice": common}),
         shuffled=[answers(own[order]) for order in permutations(rows)],
         uniform=[answers(drawn) for drawn in random_choices(rows, size)],
@@ -238,9 +242,10 @@ def _pool_entry(
     about: _About,
     axis: str,
     names: Sequence[str],
-    own: NDArray[np.float32],
+    chosen: Own,
 ) -> dict[str, Any]:
     """Audit the mixture of a pool: mixtures are no choices of a few, so each is a pass."""
+    own: NDArray[np.float32] = chosen.taken
     rows, size = own.shape
     orders = permutations(rows)
     told = {
@@ -260,6 +265,7 @@ def _pool_entry(
         index=own.argmax(axis=1).astype(np.int64),
         own=answers["own"],
         fixed=[answers[name] for name in names],
+        mixture=None,
         common=("mean", [answers["mean"]], {}),
         shuffled=[answers[f"shuffled {number}"] for number in range(len(orders))],
         uniform=[answers["uniform"]],
@@ -274,6 +280,7 @@ def _entry(
     index: Indices,
     own: Indices,
     fixed: Sequence[Indices],
+    mixture: Indices | None,
     common: tuple[str, Sequence[Indices], Mapping[str, int]],
     shuffled: Sequence[Indices],
     uniform: Sequence[Indices],
@@ -284,8 +291,10 @@ def _entry(
     first = next(iter(every[0]))
     best = int(np.argmax([found[first] for found in every]))
     kind, modal_answers, chosen = common
+    mixtures = [] if mixture is None else [mixture]
     rows: list[dict[str, Any]] = [
         {"row": "own", "metrics": judge.metrics(own)},
+        *({"row": "mixture", "metrics": judge.metrics(m), "passes": len(names)} for m in mixtures),
         {"row": kind, "metrics": _mean(judge, modal_answers), **chosen},
         {"row": "shuffled", "metrics": _mean(judge, shuffled), "draws": len(shuffled)},
         {"row": "uniform", "metrics": _mean(judge, uniform), "draws": len(uniform)},

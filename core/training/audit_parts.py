@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from core.data.examples import Example
 from core.data.tokens import TokenisedSplit
 from core.methods._module import Choice, ChoosingMethod, TokenBatch
 from core.metrics import METRICS, Judged
-from core.statistics.audit import Gain, Indices, mean_gain, paired_gain
+from core.statistics.audit import Gain, Indices, mean_gain, mixed, paired_gain
 from core.training.batches import to_tokens
 from core.training.evaluate import answer_table
 from core.training.features import Chunk, PreparedSplit
@@ -31,6 +31,18 @@ MEANS = frozenset({"accuracy", "record_em", "record_f1"})
 
 Values = NDArray[Any]
 """A choice of each row: an index, shape (rows,), or weights of a pool, shape (rows, pool)."""
+
+
+class Own(NamedTuple):
+    """What a method chooses by itself on an axis.
+
+    Attributes:
+        taken: What each row takes: an index, or weights of a pool.
+        shares: Its probability of every choice, shape (rows, choices); of a pool the weights.
+    """
+
+    taken: Values
+    shares: NDArray[np.float32]
 
 
 class Stopped(Exception):
@@ -94,17 +106,20 @@ class Subject:
     feature: Tensor | None
     is_stopped: Callable[[int], bool]
 
-    def own(self) -> dict[str, Values]:
+    def own(self) -> dict[str, Own]:
         """Return what the method chooses by itself: ``cut``, ``slot``, ``length``, ``pool``."""
-        found: dict[str, list[Tensor]] = defaultdict(list)
+        found: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
         with torch.inference_mode():
             for _, batch in self._batches():
                 choice = self.method.adapt(batch).choice
-                for axis, (index, _) in choice.by_axis().items():
-                    found[axis].append(index)
+                for axis, (index, shares) in choice.by_axis().items():
+                    found[axis].append((index, shares.float()))
                 if choice.pool_weights is not None:
-                    found["pool"].append(choice.pool_weights)
-        return {axis: self._ordered(parts) for axis, parts in found.items()}
+                    found["pool"].append((choice.pool_weights, choice.pool_weights))
+        return {
+            axis: Own(*(self._ordered(tensors) for tensors in zip(*parts, strict=True)))
+            for axis, parts in found.items()
+        }
 
     def sizes(self) -> dict[str, int]:
         """Count the choices of every axis of which something is chosen."""
@@ -147,6 +162,20 @@ class Subject:
         """Return the class or choice of each example from the scores of its rows."""
         found: Indices = np.argmax(answer_table(self.split.tokens, scores), axis=1)
         return found
+
+    def mixture(self, scores: NDArray[np.float32], shares: NDArray[np.float32]) -> Indices | None:
+        """Predict from the answers under every choice, each weighed by its probability.
+
+        Args:
+            scores: As ``scores`` returns them, one entry a choice.
+            shares: Probability of every choice, shape (rows, choices).
+
+        Returns:
+            Class of each example; None where choices of a text are scored and no class is.
+        """
+        if self.split.tokens.kind != "classes":
+            return None
+        return self.predictions(mixed(scores, shares))
 
     def _batches(self) -> Iterator[tuple[Chunk, TokenBatch]]:
         device = self.backbone.device

@@ -129,7 +129,9 @@ def test_an_audit_is_told_in_words_and_as_a_figure(client: TestClient, seeded: S
     (one,) = body["audit"]
     assert "1,000 of 1,200 dev examples" in one["about"]
     labels = {line["kind"]: line["label"] for line in one["lines"]}
-    assert list(labels) == ["own", "modal", "shuffled", "uniform", "best_fixed", "best_each"]
+    assert list(labels) == [
+        "own", "mixture", "modal", "shuffled", "uniform", "best_fixed", "best_each",
+    ]  # fmt: skip
     notes = {line["kind"]: line["note"] for line in one["lines"]}
     assert notes["modal"] == "cut 4 for all"
     assert "biased upwards" in notes["best_each"]
@@ -223,7 +225,7 @@ def test_a_sealed_study_shows_dev_until_it_is_opened(tmp_path: Path) -> None:
     body = get(client, both)
     assert body["split"] == "dev"
     assert any("have not ended" in text for text in body["warnings"])
-    assert "fine_tuning [settings 2]" in {row["label"] for row in body["rows"]}
+    assert "fine_tuning [batch_size 8]" in {row["label"] for row in body["rows"]}
     with seeded.store.write() as session:
         studies.open_test(session, seeded.live)
     body = get(client, both)

@@ -14,6 +14,7 @@ from core.statistics.audit import (
     counts_by_class,
     information,
     mean_gain,
+    mixed,
     modal,
     mutual_information,
     paired_gain,
@@ -38,6 +39,15 @@ def test_the_most_frequent_choice_is_the_first_of_equals() -> None:
 def test_scores_are_read_at_each_rows_choice() -> None:
     table = np.arange(2 * 3 * 2, dtype=np.float32).reshape(2, 3, 2)
     assert taken(table, ints(1, 0, 1)).tolist() == [[6, 7], [2, 3], [10, 11]]
+
+
+def test_a_mixture_weighs_answers_and_not_scores() -> None:
+    # Two choices lean to class 1, one is sure of class 0 and has scores that outweigh both.
+    likelihood = np.array([[[0.4, 0.6]], [[0.4, 0.6]], [[0.999, 0.001]]])
+    scores = (np.log(likelihood) + np.array([3.0, -2.0, 500.0])[:, None, None]).astype(np.float32)
+    shares = np.array([[0.5, 0.4, 0.1]], dtype=np.float32)
+    found = mixed(scores, shares)
+    assert found[0].tolist() == pytest.approx([0.9 * 0.4 + 0.0999, 0.9 * 0.6 + 0.0001], abs=1e-4)
 
 
 def test_draws_are_always_the_same_and_permutations_lose_nothing() -> None:

@@ -90,11 +90,18 @@ def test_every_row_of_the_table_by_literal_loops(
         run.warm.backbone, run.model.part(), method_of_run, dev, run.read_out,
         run.feature("own", "dev"), lambda rows: False,
     )  # fmt: skip
-    own = from_scoring.own()[entry["axis"]].tolist()
+    chosen = from_scoring.own()[entry["axis"]]
+    own, shares = chosen.taken.tolist(), chosen.shares.tolist()
     count, table = len(own), [scores[name] for name in names]
     assert len(set(own)) > 1, "all texts chose alike, nothing would be tested"
 
     assert value(entry, "own") == share_right(run, [table[own[i]][i] for i in range(count)])
+    mixtures = [
+        sum(shares[i][c] * torch.tensor(table[c][i]).softmax(0).numpy() for c in range(len(names)))
+        for i in range(count)
+    ]
+    assert value(entry, "mixture") == share_right(run, mixtures)
+    assert rows_of(entry, "mixture")[0]["passes"] == len(names)
     (most,) = rows_of(entry, "modal")
     assert Counter(own)[most["choice"]] == max(Counter(own).values())
     assert most["metrics"]["accuracy"] == share_right(run, list(table[most["choice"]]))
@@ -196,6 +203,7 @@ def test_choices_that_are_scored_together_are_audited(
     for name, number in row["metrics"].items():
         assert number == pytest.approx(result["dev"][name])
     assert entry["classes"] == ["wrong", "right"]
+    assert not rows_of(entry, "mixture"), "choices are scored, no class is predicted"
     assert np.sum(entry["by_class"]) * 4 == result["audit_passes"]
     assert value(entry, "best_each", "record_em") >= value(entry, "own", "record_em")
 
