@@ -40,6 +40,7 @@ from core.methods._module import BackboneInputs, TokenBatch
 
 Precision = Literal["float32", "bfloat16"]
 LONGEST_CHECK = 512
+SHORT_CHECK = 8
 LONGEST_HEAD_CHECK = 16
 """Tokens of a row; the library makes a number for each word of the vocabulary at each of them."""
 MODELS: Mapping[AnswerForm, Any] = {
@@ -210,6 +211,7 @@ def load_backbone(
     module = _body(model, facts, form)
     digest = weights_digest(folder)
     backbone = Backbone(choice.label, facts, folder, module, digest, head)
+    _check_kind(backbone)
     _check_layout(backbone)
     if head is not None and logits is not None:
         inputs = plain_inputs(backbone.embed(batch.token_ids), batch, facts)
@@ -276,6 +278,26 @@ def _body(model: Any, facts: BackboneFacts, form: AnswerForm) -> nn.Module:
 def _has_sdpa(model_class: object) -> bool:
     classes = model_class if isinstance(model_class, tuple) else (model_class,)
     return any(getattr(item, "_supports_sdpa", False) for item in classes)
+
+
+def _check_kind(backbone: Backbone) -> None:
+    """Let no model that reads from left to right pass for an encoder, as its files may say."""
+    if backbone.facts.kind != "encoder":
+        return
+    ids = _check_batch(backbone.module, backbone.facts, SHORT_CHECK).token_ids[:1]
+    other = ids.clone()
+    other[:, -1] = ids[:, 1]
+    with torch.no_grad():
+        first, again = (
+            backbone.module(input_ids=given).last_hidden_state[:, 0] for given in (ids, other)
+        )
+    if torch.equal(first, again):
+        raise BackboneError(
+            f"{backbone.name} reads from left to right, but its config.json does not say so, so "
+            "prompts and read-out would stand where it does not look.",
+            hint='Name the class with its language-model head in config.json: "architectures": '
+            f'["{type(backbone.module).__name__.removesuffix("Model")}ForCausalLM"].',
+        )
 
 
 def _check_layout(backbone: Backbone) -> None:

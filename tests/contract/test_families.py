@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,14 +12,14 @@ from torch import Tensor
 
 from core.backbones import probe
 from core.backbones.facts import read_out_of
-from core.backbones.load import Backbone
+from core.backbones.load import Backbone, load_backbone
 from core.backbones.readout import pool
 from core.backbones.spec import BackboneChoice, Pooling
 from core.errors import BackboneError
 from core.methods._layout import prompt_free, surround
 from core.methods._module import BackboneInputs, PromptMethod, TokenBatch
 from tests.method_tools import make_batch, make_config, make_method, shake, tiny_backbone
-from tests.tiny_families import BUILDERS
+from tests.tiny_families import BARE, BUILDERS, SIZES, make_random
 
 FAMILIES = sorted(BUILDERS)
 METHODS = ("prompt_tuning", "lora", "linear_probe", "fine_tuning", "p_tuning", "smop")
@@ -138,3 +140,20 @@ def test_a_decoder_is_not_read_out_at_its_first_token(family: str) -> None:
     backbone, method = build(family, "prompt_tuning")
     with pytest.raises(BackboneError, match="train nothing"):
         probe.check(backbone, method, "first")
+
+
+@pytest.mark.parametrize("model_class", ["BloomModel", "GPTNeoXModel"])
+def test_a_decoder_whose_files_do_not_say_so_is_refused_with_the_way_out(
+    model_class: str, tmp_path: Path
+) -> None:
+    """Read as an encoder its masks, read-out and places would all be wrong."""
+    folder = make_random(model_class, BARE, SIZES, tmp_path / "bare")
+    with pytest.raises(BackboneError, match="reads from left to right") as refused:
+        load_backbone(BackboneChoice(path=str(folder)), offline=True)
+    named = model_class.replace("Model", "ForCausalLM")
+    assert f'"architectures": ["{named}"]' in refused.value.hint
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) | {"architectures": [named]}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    loaded = load_backbone(BackboneChoice(path=str(folder)), offline=True)
+    assert loaded.facts.kind == "decoder"
