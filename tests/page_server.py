@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import multiprocessing
 import os
 import socket
-import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.live_studio import READY_SECONDS, wait_for
 
-ROOT = Path(__file__).resolve().parents[1]
+# One process reads the page's modules, which takes most of a start, and forks into each server.
+ENTRY = "app.__main__"
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([ENTRY])
 
 
 @contextlib.contextmanager
 def page_server(home: Path) -> Iterator[str]:
-    """Start the web application as people do, and stop it by its process id.
+    """Start the web application by its own entry point, and stop it as people do.
 
     Yields:
         Its address.
@@ -30,22 +34,28 @@ def page_server(home: Path) -> Iterator[str]:
     # The workers in the database are no processes; they must not be held for lost meanwhile.
     quiet = {"STUDIO_DEMO": "false", "STUDIO_LEASE_SECONDS": "3600"}
     environment = os.environ | {"STUDIO_HOME": str(home)} | quiet
-    with (home / "server.log").open("w", encoding="utf-8") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "app", "--port", str(port)],
-            cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            over = wait_for(lambda: answers(address) or server.poll() is not None, READY_SECONDS)
-            assert over, "the page did not answer in time"
-            assert server.poll() is None, (home / "server.log").read_text(errors="replace")[-3000:]
-            yield address
-        finally:
-            server.terminate()
-            server.wait(timeout=30)
+    log = home / "server.log"
+    server = FORKS.Process(target=serve, args=(port, dict(environment), log))
+    server.start()
+    try:
+        over = wait_for(lambda: answers(address) or not server.is_alive(), READY_SECONDS)
+        assert over, "the page did not answer in time"
+        assert server.is_alive(), log.read_text(errors="replace")[-3000:]
+        yield address
+    finally:
+        server.terminate()
+        server.join(timeout=30)
+        assert not server.is_alive(), "the page did not stop in time"
+        server.close()
+
+
+def serve(port: int, environment: Mapping[str, str], log: Path) -> None:
+    """Be the server: what is written goes to the log, as do the last words of a failure."""
+    os.environ.update(environment)
+    with log.open("wb") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    importlib.import_module(ENTRY).main(["--port", str(port)])
 
 
 def answers(address: str) -> bool:

@@ -72,16 +72,21 @@ def test_layers_are_kept() -> None:
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-@pytest.mark.parametrize(
-    "module", ["app.main", "app.command", "worker.supervisor", "worker.celery_app", "core.cli"]
-)
-def test_pages_and_supervisor_load_no_torch(module: str) -> None:
-    script = f"import sys, {module}; print(*sorted({{'torch', 'transformers'}} & set(sys.modules)))"
+def test_pages_and_supervisor_load_no_torch() -> None:
+    """One process reads one module after the other; the first that loads it is named."""
+    modules = ["core.cli", "worker.supervisor", "worker.celery_app", "app.command", "app.main"]
+    script = f"""
+import importlib, sys
+for module in {modules}:
+    importlib.import_module(module)
+    heavy = {{"torch", "transformers"}} & set(sys.modules)
+    if heavy:
+        sys.exit(f"{{module}} loads {{heavy}}")
+"""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip() == ""
 
 
 def blind_handlers(path: Path) -> list[str]:
@@ -164,3 +169,11 @@ def test_the_pins_are_exact_and_complete() -> None:
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     wanted = {plain_name(requirement) for group in groups for requirement in group}
     assert wanted - set(names) == {"dp-studio"}
+
+
+def test_what_drives_a_browser_stands_in_its_folder_alone() -> None:
+    """The pass of these tests is told the folder, and reads no other file."""
+    mark = "pytest.mark" + ".e2e"
+    found = (ROOT / "tests").rglob("test_*.py")
+    marked = sorted(path for path in found if mark in path.read_text(encoding="utf-8"))
+    assert marked == sorted((ROOT / "tests" / "e2e").glob("test_*.py"))
