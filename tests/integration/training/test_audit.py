@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from core.methods._module import Choice, ChoosingMethod
 from core.recipe import RunConfig
 from core.states import Outcome, StopKind
 from core.statistics.audit import permutations, random_choices
@@ -20,7 +21,9 @@ from core.training import audit as audits
 from core.training import loop
 from core.training.audit import Audit, audit
 from core.training.audit_parts import Subject
+from core.training.batches import to_tokens
 from core.training.group import Member, WarmBackbones, prepare, train_group
+from core.training.launch import Rows, launch
 from core.training.run import TrainingRun
 from tests.method_tools import shake
 from tests.training_tools import Recorder, digest, succeeded, train
@@ -132,6 +135,29 @@ def test_every_row_of_the_table_by_literal_loops(
     for label, choice in zip(labels, own, strict=True):
         by_class[label][choice] += 1
     assert entry["by_class"] == by_class
+
+
+@pytest.mark.parametrize("shortest", [0, 1])
+def test_a_told_length_is_the_number_of_vectors_that_its_name_says(
+    configure: Make, tmp_path: Path, warm: WarmBackbones, shortest: int
+) -> None:
+    method = {"kind": "adap_ins_len", "shortest": shortest, **SHORT}
+    run = prepared(configure(method), tmp_path, warm)
+    (entry,) = audited(run)
+    assert entry["names"] == [str(length) for length in range(shortest, 4)]
+    scores, part, dev = kept_scores(run), run.model.part(), run.parts["own"].splits["dev"]
+    feature = run.feature("own", "dev")
+    assert isinstance(part.method, ChoosingMethod)
+    for chunk in dev.chunks:
+        batch = to_tokens(dev.tokens, chunk.rows, chunk.length, run.warm.backbone.device, feature)
+        for name in entry["names"]:
+            told = Choice(length=torch.full((len(chunk.rows),), int(name)))
+            with torch.inference_mode():
+                inputs = part.method.adapt_with(batch, told)
+                (literal,) = launch(run.warm.backbone, [Rows(part, inputs, run.read_out)])
+            assert np.array_equal(scores[name][chunk.rows], literal.numpy())
+    used = Counter(r for row in entry["by_class"] for r, n in enumerate(row) for _ in range(n))
+    assert len(used) > 1, "all texts chose alike, nothing would be tested"
 
 
 def test_mixtures_of_a_pool_are_passes_of_their_own(
