@@ -26,6 +26,7 @@ from core.store.models import DEFAULT_QUEUE
 from core.store.session import Store
 from core.store.views import RunFilters, StudyView
 from core.store.waiting import queue_names
+from core.wording import counted
 
 LOOK_SECONDS = 0.5
 SUCCEEDED, RUN_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with stop_on_signals() as stop:
             return train(recipe, settings, stop, notes, queue)
     except RecipeErrors as error:
-        write(notes, f"{reference} has {plural(len(error.problems), 'problem')}:")
+        write(notes, f"{reference} has {counted(len(error.problems), 'problem')}:")
         for problem in error.problems:
             write(notes, f"  {problem}")
         return BAD_INPUT
@@ -68,11 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def write(console: Console, text: str) -> None:
     """Write a line as it is."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def plural(number: int, word: str) -> str:
-    """Write a number with its word."""
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def train(
@@ -92,7 +88,9 @@ def train(
         store = Store(settings.sqlalchemy_url)
         study = submit_recipe(store, recipe, queue=queue, settings=settings)
         where = f"; watch it at {hands.url}" if hands.url else ""
-        write(notes, f"S{study.number} '{recipe.name}': {plural(len(study.run_ids), 'run')}{where}")
+        write(
+            notes, f"S{study.number} '{recipe.name}': {counted(len(study.run_ids), 'run')}{where}"
+        )
         # A worker of our own serves it, but may not have said so yet.
         if not hands.are_ours and (note := unserved_note(store, queue)):
             write(notes, note)
@@ -138,10 +136,10 @@ def say_interrupted(store: Store, study_id: str, url: str, notes: Console) -> in
     """Tell what happens with the runs that have not ended."""
     left = sum(not is_ended(run.state) for run in read_study(store, study_id).runs)
     if url:
-        write(notes, f"Interrupted: the studio at {url} goes on with {plural(left, 'run')}.")
+        write(notes, f"Interrupted: the studio at {url} goes on with {counted(left, 'run')}.")
     else:
         again = "'studio up' or the next 'studio run' goes on with them"
-        write(notes, f"Interrupted: {plural(left, 'run')} stay queued; {again}.")
+        write(notes, f"Interrupted: {counted(left, 'run')} stay queued; {again}.")
     return INTERRUPTED
 
 
@@ -165,7 +163,7 @@ def print_results(store: Store, view: StudyView) -> int:
         write(console, line)
     finals = [run for run in view.runs if run.role == "final"]
     succeeded = sum(run.state is RunState.SUCCEEDED for run in finals)
-    write(console, f"{succeeded} of {plural(len(finals), 'run')} succeeded.")
+    write(console, f"{succeeded} of {counted(len(finals), 'run')} succeeded.")
     return SUCCEEDED if succeeded == len(finals) > 0 else RUN_FAILED
 
 

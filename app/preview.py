@@ -13,6 +13,7 @@ from core.methods import Axis, BackboneFacts, MethodConfig, ParameterGroup
 from core.recipe import Recipe
 from core.settings import Settings, get_settings
 from core.store.history import step_times
+from core.wording import counted
 
 if TYPE_CHECKING:
     from core.store.session import Store
@@ -187,10 +188,6 @@ def _span(values: Sequence[int]) -> tuple[int, int] | None:
     return (min(values), max(values)) if values else None
 
 
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}{'s' if number != 1 else ''}"
-
-
 def _grid(recipe: Recipe) -> str:
     joint = sum(regime.is_joint for regime in recipe.regimes)
     alone = sum(regime.kind != "multi_task" for regime in recipe.regimes)
@@ -206,14 +203,14 @@ def _grid(recipe: Recipe) -> str:
         return _product([*single, *rest]) or "1 method, 1 seed"
     together = [(joint, "joint training"), (controls, "control")]
     summed = [_product(single) or "1 task"] if alone else []
-    summed += [_counted(number, word) for number, word in together if number]
+    summed += [counted(number, word) for number, word in together if number]
     left = " + ".join(summed)
     right = _product(rest)
     return f"({left}) × {right}" if right and len(summed) > 1 else f"{left} × {right}".strip(" ×")
 
 
 def _product(factors: Sequence[tuple[int, str]], least: int = 2) -> str:
-    return " × ".join(_counted(number, word) for number, word in factors if number >= least)
+    return " × ".join(counted(number, word) for number, word in factors if number >= least)
 
 
 def _examples(recipe: Recipe, data: workload.DataOf) -> Iterator[TaskExamples]:

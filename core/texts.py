@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.errors import InputError
+from core.wording import counted
 
 MOST_CHARACTERS = 20_000
 MOST_TEXTS = 8
@@ -21,9 +22,11 @@ def check_texts(texts: Sequence[str], names: Sequence[str] = ()) -> None:
         InputError: If a text is empty or much too long, or there are none or too many.
     """
     if names and len(texts) != len(names):
-        raise InputError(f"{_count(texts)} given; {expected(names)}.", hint=QUOTES)
+        raise InputError(f"{counted(len(texts), 'text')} given; {expected(names)}.", hint=QUOTES)
     if not 1 <= len(texts) <= MOST_TEXTS:
-        raise InputError(f"{_count(texts)} given; an input has 1 to {MOST_TEXTS}.", hint=QUOTES)
+        raise InputError(
+            f"{counted(len(texts), 'text')} given; an input has 1 to {MOST_TEXTS}.", hint=QUOTES
+        )
     for number, text in enumerate(texts):
         which = _which(number, texts, names)
         if not text.strip():
@@ -41,10 +44,6 @@ QUOTES = "On a command line, put quotes round each."
 def expected(names: Sequence[str]) -> str:
     """Say which texts are expected: ``expected are 2: premise, hypothesis``."""
     return f"expected {'is' if len(names) == 1 else 'are'} {len(names)}: {', '.join(names)}"
-
-
-def _count(texts: Sequence[str]) -> str:
-    return "1 text" if len(texts) == 1 else f"{len(texts)} texts"
 
 
 def _which(number: int, texts: Sequence[str], names: Sequence[str]) -> str:

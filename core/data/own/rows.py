@@ -8,17 +8,13 @@ from collections import Counter
 
 from core.data.own.model import SPLITS, Limits, OnMissing
 from core.data.own.problems import Problems
+from core.wording import counted
 
 
 def digest(text: str) -> int:
     """Eight bytes that stand for a text, as a signed number."""
     content = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(content, "big", signed=True)
-
-
-def counted(number: int, one: str, many: str) -> str:
-    """Write a number with its word."""
-    return f"{number:,} {one if number == 1 else many}"
 
 
 class KeptRows:
@@ -103,7 +99,7 @@ class Missing:
             count = self._counts[column]
             listed = ", ".join(f"{line:,}" for line in lines)
             more = ", …" if count > len(lines) else ""
-            where = counted(count, problems.unit, f"{problems.unit}s")
+            where = counted(count, problems.unit)
             what = f"no value in column '{column}' on {where}: {listed}{more}"
             if on_missing == "abort":
                 problems.add(f"{what}.", lines[0], "Fill them in, or have such rows left out.")

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from core.data.examples import Example
 from core.data.own.model import SPLITS, STEMS, ColumnMapping, Limits
 from core.data.own.problems import Problems
-from core.data.own.rows import KeptRows, Missing, counted
+from core.data.own.rows import KeptRows, Missing
 from core.data.splits import cut_test
+from core.wording import counted
 
 TRAIN, DEV, TEST = range(3)
 PAIRS = ((TRAIN, TEST), (TRAIN, DEV), (DEV, TEST))
@@ -73,8 +74,8 @@ def cut_rows(rows: KeptRows, folder: Path, problems: Problems) -> None:
     rest, test = cut_test(examples, CUT)
     if not rest or not test:
         problems.refuse(
-            f"no test can be cut from {counted(rows.count, 'row', 'rows')} in "
-            f"{counted(len(set(rows.groups)), 'group', 'groups')} ({len(rest):,} and "
+            f"no test can be cut from {counted(rows.count, 'row')} in "
+            f"{counted(len(set(rows.groups)), 'group')} ({len(rest):,} and "
             f"{len(test):,} would result).",
             hint="Give more rows, or a file for test.",
         )
@@ -118,7 +119,7 @@ def warnings_of(
     found += _absent_labels(rows)
     if rows.ungrouped:
         found.append(
-            f"no value in column '{mapping.group}' on {counted(rows.ungrouped, 'row', 'rows')}; "
+            f"no value in column '{mapping.group}' on {counted(rows.ungrouped, 'row')}; "
             "each such row is a group of its own"
         )
     repeats = _Repeats(rows, names)
@@ -192,7 +193,7 @@ class _Repeats:
                 example = int(np.flatnonzero(again)[0])
                 pair = (members[first[inverse[example]]], members[example])
                 found.append(
-                    f"{counted(extra, 'row', 'rows')} of {split} with the text of another row "
+                    f"{counted(extra, 'row')} of {split} with the text of another row "
                     f"there {self._example(int(pair[0]), int(pair[1]))}"
                 )
         return found
@@ -206,7 +207,7 @@ class _Repeats:
             return []
         one, other = int(order[places[0]]), int(order[places[0] + 1])
         return [
-            f"{counted(len(np.unique(texts[places])), 'text', 'texts')} with different labels "
+            f"{counted(len(np.unique(texts[places])), 'text')} with different labels "
             f"{self._example(one, other)}"
         ]
 
@@ -216,7 +217,7 @@ class _Repeats:
         if not shared.any():
             return []
         return [
-            f"{int(shared.sum()):,} of {counted(len(right), 'text', 'texts')} of {SPLITS[other]} "
+            f"{int(shared.sum()):,} of {counted(len(right), 'text')} of {SPLITS[other]} "
             f"also in {SPLITS[one]} {self._twins(self._texts, left, right[shared])}"
         ]
 
@@ -228,7 +229,7 @@ class _Repeats:
         if not shared.any():
             return []
         count = len(np.unique(self._groups[right[shared]]))
-        groups = counted(len(np.unique(self._groups[right])), "group", "groups")
+        groups = counted(len(np.unique(self._groups[right])), "group")
         return [
             f"{count:,} of {groups} of {SPLITS[other]} also in {SPLITS[one]} "
             f"{self._twins(self._groups, left, right[shared])}"
