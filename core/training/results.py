@@ -173,7 +173,7 @@ def _task_result(run: TrainingRun, part: TaskPart, scores: Mapping[str, Scores])
     """Numbers of one task."""
     metrics = {split: part.metrics(split, found) for split, found in scores.items()}
     extra = {name: metrics[name] for name in part.data.extra if metrics.get(name)}
-    train_loss = float(np.mean(run.progress.recent_losses.get(part.name, [np.nan])))
+    train_loss = _last_loss(run, part.name)
     reported = [split for split in ("dev", "test") if split in scores]
     return {
         "dev": metrics.get("dev", {}),
@@ -188,6 +188,12 @@ def _task_result(run: TrainingRun, part: TaskPart, scores: Mapping[str, Scores])
         "template": part.data.template,
         **({"extra": extra} if extra else {}),
     }
+
+
+def _last_loss(run: TrainingRun, task: str) -> float:
+    """Return the mean train loss of a task's last updates; of a short run its second half's."""
+    half = max(1, (run.updates_done(task) + 1) // 2)
+    return float(np.mean(run.progress.recent_losses.get(task, [np.nan])[-half:]))
 
 
 def _joint_result(run: TrainingRun, tasks: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

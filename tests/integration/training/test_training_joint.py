@@ -98,7 +98,8 @@ def test_each_updates_loss_is_also_told_under_its_task(
     for task, found in result["tasks"].items():
         assert names.count(f"train/{task}/loss") == found["updates"]
         losses = [values[f"train/{task}/loss"] for values in told if f"train/{task}/loss" in values]
-        assert found["train_loss"] == pytest.approx(np.mean(losses))
+        second_half = losses[len(losses) // 2 :]
+        assert found["train_loss"] == pytest.approx(np.mean(second_half))
 
 
 def test_the_predictions_of_a_joint_run_come_from_each_tasks_own_head(
