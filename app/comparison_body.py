@@ -173,6 +173,9 @@ def _warnings(comparison: Comparison) -> list[str]:
         found.append("Settings are as written (protocol fixed), not tuned with equal effort.")
     if len(protocols) > 1:
         found.append("Tuned and fixed studies stand side by side.")
-    if any("[settings" in row.label for row in table.rows):
-        found.append("Equal methods with different settings stand in rows of their own.")
+    if any(row.label != row.method_label for row in table.rows):
+        found.append(
+            "Equal methods with different settings stand in rows of their own; brackets say what "
+            "differs."
+        )
     return found

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
+from core import wording
 from core.metrics import METRICS, TITLES
 from core.states import RunState
 from core.statistics.averages import averages
@@ -23,13 +24,13 @@ ComparisonPart = Part[ComparisonRow]
 def percent(value: object) -> str:
     """Write a share in percent with one decimal; a dash when there is none."""
     if isinstance(value, int | float) and math.isfinite(value):
-        return f"{100 * value:.1f}"
+        return wording.percent(value)
     return "–"
 
 
 def signed(value: float) -> str:
     """Write a difference of shares in points with its sign; a dash when there is none."""
-    return f"{100 * value:+.1f}" if math.isfinite(value) else "–"
+    return wording.percent(value, with_sign=True)
 
 
 def count(value: object) -> str:

@@ -25,6 +25,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+ENDS = (".", "!", "?", ":", ";", "…")
+"""What a message may end with before a hint follows; anything else gets a full stop."""
+
+
 class StudioError(Exception):
     """Base of all errors of the studio.
 
@@ -41,7 +45,8 @@ class StudioError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".strip()
+        stop = "" if not self.hint or self.message.endswith(ENDS) else "."
+        return f"{self.message}{stop} {self.hint}".strip()
 
 
 class ConfigError(StudioError):

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from decimal import ROUND_HALF_UP, Decimal
+
 
 def counted(number: int, word: str) -> str:
     """Write a number with its word: ``1 run``, ``1,200 runs``."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def percent(share: float, *, none: str = "–", with_sign: bool = False) -> str:
+    """Write a share in percent with one decimal, halves away from 0 as the pages' script does.
+
+    Args:
+        share: From 0 to 1, or a difference of such.
+        none: What stands for a number that is none.
+        with_sign: Write + before what is not negative.
+    """
+    if not math.isfinite(share):
+        return none
+    rounded = Decimal(100 * share).quantize(Decimal("0.1"), ROUND_HALF_UP)
+    return f"{rounded:{'+' if with_sign else ''}}"

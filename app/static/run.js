@@ -160,6 +160,9 @@ function joins(attempts) {
   };
 }
 
+/* A single point has no line. */
+const drawn = (curve) => (curve.steps.length > 1 ? "lines" : "markers");
+
 /* Tasks of a joint run in the order of their curves; a run of one task has none. */
 const tasksOf = (curves) => [...new Set(Object.keys(curves)
   .map((name) => /^(?:train|dev)\/(.+)\/[^/]+$/.exec(name)?.[1]).filter(Boolean))].sort();
@@ -169,14 +172,14 @@ function lossFigure(curves, view, weight) {
   const train = curves["train/loss"], dev = curves["dev/loss"];
   const data = [];
   if (train) {
-    data.push({ x: train.steps, y: train.values, name: "train, each update", mode: "lines", line: { color, width: 1 }, opacity: 0.4, hoverinfo: "skip" });
-    data.push({ x: train.steps, y: smooth(train.values, weight), name: "train, smoothed", mode: "lines", line: { color, width: 3 }, hovertemplate: "%{y:.4f}" });
+    data.push({ x: train.steps, y: train.values, name: "train, each update", mode: drawn(train), marker: { color }, line: { color, width: 1 }, opacity: 0.4, hoverinfo: "skip" });
+    data.push({ x: train.steps, y: smooth(train.values, weight), name: "train, smoothed", mode: drawn(train), marker: { color }, line: { color, width: 3 }, hovertemplate: "%{y:.4f}" });
   }
   const colors = taskColors(tasksOf(curves), color);
   /* Of a joint training each task's own loss can be switched on in the legend. */
   for (const [name, curve] of Object.entries(curves)) {
     const task = /^train\/(.+)\/loss$/.exec(name)?.[1];
-    if (task) data.push({ x: curve.steps, y: smooth(curve.values, weight), name: `train, ${task}`, mode: "lines", line: { color: colors[task], width: 2 }, visible: "legendonly", hovertemplate: "%{y:.4f}" });
+    if (task) data.push({ x: curve.steps, y: smooth(curve.values, weight), name: `train, ${task}`, mode: drawn(curve), marker: { color: colors[task] }, line: { color: colors[task], width: 2 }, visible: "legendonly", hovertemplate: "%{y:.4f}" });
   }
   if (dev) data.push({ x: dev.steps, y: dev.values, name: "dev", mode: "lines+markers", line: { color: "#7d8592", width: 2, dash: "dash" }, marker: { size: 6, symbol: "diamond" }, hovertemplate: "%{y:.4f}" });
   return { data, layout: layout("updates", "loss (nats)", joins(view.attempts)) };

@@ -65,12 +65,11 @@ def mark(label: str) -> Mark:
     """Return a method's colour, dash and symbol, the same in every chart and on every page.
 
     A label with a remark in brackets keeps the colour of its method and gets an open symbol and
-    the next dash; an unknown label gets a colour that depends on nothing but its text.
+    another dash, which depend on its text; of an unknown label the colour does as well.
     """
-    name = slug(label)
+    name, number = slug(label), _digest(label)
     known = METHOD_MARKS.get(name)
     if known is None:
-        number = _digest(label)
         return Mark(
             OTHER_COLORS[number % len(OTHER_COLORS)],
             DASHES[number % len(DASHES)],
@@ -78,8 +77,9 @@ def mark(label: str) -> Mark:
         )
     if label.replace("_", "-") == name:
         return known
-    following = DASHES[(DASHES.index(known.dash) + 1) % len(DASHES)]
-    return Mark(known.color, following, f"{known.symbol}-open")
+    others = [dash for dash in DASHES if dash != known.dash]
+    symbol = SYMBOLS[number // len(others) % len(SYMBOLS)]
+    return Mark(known.color, others[number % len(others)], f"{symbol}-open")
 
 
 def transparent(color: str, opacity: float) -> str:

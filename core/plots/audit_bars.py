@@ -9,6 +9,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from core.plots._style import NEUTRAL, OUTLINED, escape, figure, mark, say_empty, transparent
+from core.wording import percent
 
 TITLE = "What the choice is worth"
 EVERY = "every fixed choice"
@@ -72,7 +73,7 @@ def draw(info: Info) -> go.Figure:
             "line": {"color": [_edge(row, color) for row in info.bars], "width": 1.5},
             "pattern": {"shape": ["/" if row.kind == "best_each" else "" for row in info.bars]},
         },
-        text=[f"{100 * row.value:.1f}" for row in info.bars],
+        text=[percent(row.value) for row in info.bars],
         textposition="outside",
         cliponaxis=False,
         showlegend=False,

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from core.plots._style import NEUTRAL, OUTLINED, escape, figure, mark, say_empty, transparent
 from core.statistics.intervals import Summary, mean_std
+from core.wording import percent
 
 TITLE = "Means and seeds"
 GROUP_WIDTH = 0.84
@@ -153,7 +154,7 @@ def _add_majority(chart: go.Figure, info: Info) -> None:
 
 
 def _spread(summary: Summary) -> str:
-    return f" ± {100 * summary.std:.1f} (n = {summary.n})" if summary.n > 1 else " (n = 1)"
+    return f" ± {percent(summary.std)} (n = {summary.n})" if summary.n > 1 else " (n = 1)"
 
 
 def _jitter(number: int, count: int, width: float) -> float:

@@ -95,7 +95,8 @@ def _word(path: tuple[str, ...], value: object) -> str:
     if isinstance(value, float):
         return f"{name} {value:g}"
     text = value if isinstance(value, str) else json.dumps(value)
-    return f"{name} {text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + '…'}"
+    # Paths differ at their end.
+    return f"{name} {text if len(text) <= LONGEST_VALUE else '…' + text[1 - LONGEST_VALUE :]}"
 
 
 def _flat(config: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:

@@ -18,6 +18,7 @@ from core.statistics.table import (
     Table,
     column_title,
 )
+from core.wording import percent
 
 CHOSEN_ON = {
     "dev": "checkpoints are chosen on dev",
@@ -97,7 +98,7 @@ def to_markdown(table: Table) -> str:
     for row in table.rows:
         cells = [_cell(row, column, marks, " ± ") for column in table.columns]
         lines.append(_bar([_markdown(row.label), *cells]))
-    lines.append(_bar(["majority class", *(_percent(table.majority[c]) for c in table.columns)]))
+    lines.append(_bar(["majority class", *(percent(table.majority[c]) for c in table.columns)]))
     return "\n".join([*lines, "", _markdown(caption(table)), ""])
 
 
@@ -117,7 +118,7 @@ def to_latex(table: Table) -> str:
     for row in table.rows:
         cells = [_cell(row, column, marks, r" $\pm$ ", "--") for column in table.columns]
         lines.append(_ampersands([latex(row.label), *cells]))
-    majority = [_percent(table.majority[column], "--") for column in table.columns]
+    majority = [percent(table.majority[column], none="--") for column in table.columns]
     lines += [r"\midrule", _ampersands(["majority class", *majority]), r"\bottomrule"]
     lines += [r"\end{tabular}", rf"\caption{{{latex(caption(table))}}}", r"\end{table}"]
     return "\n".join([*lines, ""])
@@ -205,8 +206,8 @@ def _cell(row: Row, column: Column, marks: dict[int, str], sign: str, none: str 
 
 
 def _plus_minus(summary: Summary, sign: str) -> str:
-    mean = _percent(summary.mean)
-    return mean if summary.n < 2 else f"{mean}{sign}{_percent(summary.std)}"
+    mean = percent(summary.mean)
+    return mean if summary.n < 2 else f"{mean}{sign}{percent(summary.std)}"
 
 
 def remarks(cell: Cell, *, one: str = "") -> list[str]:
@@ -221,10 +222,6 @@ def remarks(cell: Cell, *, one: str = "") -> list[str]:
     said += [f"failed {cell.failed}/{cell.ended}"] if cell.failed else []
     said += [f"flagged {cell.flagged}/{cell.ended}"] if cell.flagged else []
     return said + (["below probe"] if cell.is_below_probe else [])
-
-
-def _percent(value: float, none: str = "–") -> str:
-    return f"{100 * value:.1f}" if math.isfinite(value) else none
 
 
 def _number(value: float) -> str:

@@ -166,6 +166,8 @@ def test_a_remark_in_brackets_keeps_the_colour_and_changes_the_line() -> None:
     assert plain.color == cut.color
     assert plain.dash != cut.dash
     assert plain.symbol != cut.symbol
+    settings = [mark(f"prompt_tuning [max_updates {updates}]") for updates in (20, 40, 80)]
+    assert len({(style.dash, style.symbol) for style in settings}) == 3
     assert mark("something else") == mark("something else")
 
 

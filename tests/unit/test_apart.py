@@ -37,6 +37,11 @@ def test_what_differs_is_named_with_its_value_and_seeds_are_not() -> None:
     assert said(*ends) == ["temperature end 0.5", "temperature end unset"]
 
 
+def test_of_a_long_path_the_end_is_shown() -> None:
+    folders = [{"backbone": {"path": f"/srv/models/of/the/team/{n}/bert"}} for n in ("one", "two")]
+    assert said(*folders) == ["path …ls/of/the/team/one/bert", "path …ls/of/the/team/two/bert"]
+
+
 def test_a_field_that_differs_between_columns_alone_is_not_named() -> None:
     found = said(config(20), config(40), config(40, task="rte"), columns="aab")
     assert found == ["max_updates 20", "max_updates 40", "max_updates 40"]
