@@ -22,22 +22,50 @@ function ground() {
   };
 }
 
-/* On a narrow screen plotly's legend would take the chart's place; ours stands below it. */
-const NARROW = 520;
-const DASHES = { solid: "solid", dot: "dotted" };
+/* Where there is little room plotly's legend would take the chart's place; ours stands below it. */
+const NARROW = 520, LINES = 2, LETTER = 7, BEFORE_NAME = 50;
+/* Lengths of ink and gap, in px. */
+const DASHES = { dash: [6, 3], dot: [2, 2], dashdot: [6, 2, 2, 2], longdash: [10, 3], longdashdot: [10, 2, 2, 2] };
+const SIGNS = { square: "■□", diamond: "◆◇", cross: "✚✛", "triangle-up": "▲△", "triangle-down": "▼▽", star: "★☆", x: "✖✕" };
+
+const named = (figure) => figure.data.filter((trace) => trace.name && trace.showlegend !== false && trace.type !== "heatmap");
+
+function hasOwnLegend(element, figure) {
+  const width = element.clientWidth;
+  const needed = named(figure).reduce((sum, { name }) => sum + BEFORE_NAME + LETTER * name.length, 0);
+  return width < NARROW || (figure.layout.showlegend !== false && needed > LINES * width);
+}
+
+/* A line as it is drawn, in a legend. */
+function lineSample({ color, width = 2, dash }, opacity = 1) {
+  const sample = document.createElement("i");
+  sample.className = "line-sample";
+  let at = 0;
+  const parts = (DASHES[dash] || [1]).map((length, i) => `${i % 2 ? "transparent" : color} ${at}px ${(at += length)}px`);
+  Object.assign(sample.style, { height: `${Math.max(1, width)}px`, background: `repeating-linear-gradient(90deg, ${parts.join(", ")})`, opacity });
+  return sample;
+}
+
+/* A marker's sign; shapes that no common font has are round. */
+function markSample(symbol, color) {
+  const sample = document.createElement("i"), [shape] = String(symbol).split("-open");
+  sample.className = "mark-sample";
+  sample.textContent = (SIGNS[shape] || "●○")[Number(String(symbol).endsWith("-open"))];
+  sample.style.color = color;
+  return sample;
+}
 
 const isOn = (element, { name, visible = true }) => switched.get(element)?.get(name) ?? visible === true;
 
-function legend(element, figure, isNarrow) {
+function legend(element, figure, isOwn) {
   let list = element.parentElement.querySelector(".chart-legend");
-  if (!isNarrow) return list?.remove();
+  if (!isOwn) return list?.remove();
   if (!list) {
     list = document.createElement("p");
     list.className = "chart-legend";
     element.after(list);
   }
-  const named = figure.data.filter((trace) => trace.name && trace.showlegend !== false && trace.type !== "heatmap");
-  list.replaceChildren(...named.map((trace) => {
+  list.replaceChildren(...named(figure).map((trace) => {
     const item = document.createElement("button");
     item.type = "button";
     item.setAttribute("aria-pressed", String(isOn(element, trace)));
@@ -46,21 +74,20 @@ function legend(element, figure, isNarrow) {
       switched.set(element, own.set(trace.name, !isOn(element, trace)));
       redraw(element);
     });
-    const swatch = document.createElement("i");
-    swatch.className = "swatch";
-    const { color, width = 2, dash = "solid" } = { color: trace.marker?.color, ...trace.line };
-    if ((trace.mode || "").includes("lines")) {
-      swatch.className = "line-sample";
-      swatch.style.borderTop = `${Math.max(1, width)}px ${DASHES[dash] || "dashed"} ${color}`;
-      swatch.style.opacity = trace.opacity ?? 1;
-    } else if (String(trace.marker?.symbol).endsWith("-open")) {
-      swatch.className = "ring-sample";
-      swatch.style.borderColor = color;
-    } else swatch.style.background = trace.marker?.line?.color || color;
+    const color = trace.line?.color || trace.marker?.color, mode = trace.mode || "";
+    const samples = [
+      ...(mode.includes("lines") ? [lineSample({ ...trace.line, color }, trace.opacity)] : []),
+      ...(mode.includes("markers") ? [markSample(trace.marker?.symbol, color)] : []),
+    ];
+    if (!samples.length) {
+      samples.push(document.createElement("i"));
+      samples[0].className = "swatch";
+      samples[0].style.background = trace.marker?.line?.color || color;
+    }
     const text = document.createElement("span");
     // Names come escaped for plotly; a parser without scripts turns them back into text.
     text.textContent = new DOMParser().parseFromString(trace.name, "text/html").body.textContent;
-    item.append(swatch, text);
+    item.append(...samples, text);
     return item;
   }));
 }
@@ -74,7 +101,7 @@ function names({ ticktext }, width) {
 }
 
 /* Give a figure the page's colours; a figure from the server knows no theme. */
-function themed(layout, key, width) {
+function themed(layout, key, width, isOwn) {
   const isNarrow = width < NARROW;
   const { text, line, surface, font } = ground();
   const axis = (own) => ({ ...own, gridcolor: line, linecolor: line, tickcolor: line });
@@ -89,7 +116,7 @@ function themed(layout, key, width) {
     font: { ...layout.font, color: text, family: font },
     hoverlabel: { bgcolor: surface, bordercolor: line, font: { color: text, family: font } },
     autosize: true,
-    showlegend: isNarrow ? false : layout.showlegend,
+    showlegend: isOwn ? false : layout.showlegend,
     margin: { ...layout.margin, ...(isNarrow && { l: 40, r: 6, b: 36 }) },
     // The same value at every call: zoom, pan and hidden curves stay as the person left them.
     uirevision: key,
@@ -114,9 +141,9 @@ async function redraw(element) {
   const { figure, key } = shown.get(element);
   const Plotly = await plotly();
   if (!element.isConnected) return;
-  const isNarrow = element.clientWidth < NARROW;
-  await Plotly.react(element, outlined(visible(element, figure.data)), themed(figure.layout, key, element.clientWidth), CONFIG);
-  legend(element, figure, isNarrow);
+  const isOwn = hasOwnLegend(element, figure);
+  await Plotly.react(element, outlined(visible(element, figure.data)), themed(figure.layout, key, element.clientWidth, isOwn), CONFIG);
+  legend(element, figure, isOwn);
   element.dataset.drawn = String(Number(element.dataset.drawn || 0) + 1);
 }
 

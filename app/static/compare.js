@@ -12,6 +12,11 @@ const asked = () => {
   return search.toString();
 };
 const swatch = (label) => html`<i class="swatch" style="background:${methodStyle(label).color}"></i>`;
+/* A row's method, and below it what sets its settings apart: the last part in square brackets. */
+const named = (label) => {
+  const [, method, apart] = /^(.*?)(?: (\[.*\]))?$/.exec(label);
+  return html`${swatch(label)}${method}${apart && html` <small class="apart">${apart}</small>`}`;
+};
 const pValue = (p) => (typeof p !== "number" ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3));
 const signed = (x) => {
   if (typeof x !== "number") return "–";
@@ -105,7 +110,7 @@ function trainable({ num_trainable: counts }) {
 function table(data) {
   const open = query().get("cell") || "";
   const average = data.rows.some((row) => typeof row.average === "number");
-  const rows = data.rows.map((row, r) => html`<tr data-key="row-${row.label}"><th scope="row">${swatch(row.method_label)}${row.label}<small>${trainable(row)}</small></th>
+  const rows = data.rows.map((row, r) => html`<tr data-key="row-${row.label}"><th scope="row">${named(row.label)}<small>${trainable(row)}</small></th>
     ${row.cells.map((_, c) => cellOf(data, row, r, c, open))}
     ${average && html`<td class="num"><span class="rank-${row.average_rank}">${percent(row.average)}</span></td>`}</tr>`);
   return html`<section class="stack" data-key="table"><div class="section-head"><h2>Table</h2><div class="page-actions">
@@ -134,7 +139,7 @@ function jointGains(data) {
   return html`<section class="card" data-key="gains"><h2>Joint training, task by task</h2>
     <p class="muted small">In points, paired by seed: joint minus the same task trained alone with as many updates as it got jointly; mean and 95 % interval (Student).${!hasControl && html` <strong>No control has a result here</strong>, so nothing can be said about what joint training adds.`}</p>
     <div class="table-scroll plain" tabindex="0" role="region" aria-label="Joint training and its control"><table class="table compact"><thead><tr><th>Method</th><th>Task</th><th class="num">Joint</th><th class="num">Control</th><th class="num">Difference</th><th class="num">95 % interval</th><th class="num">Pairs</th><th class="num">p</th></tr></thead>
-      <tbody>${data.gains.map((gain) => html`<tr><th scope="row">${swatch(gain.method_label)}${gain.label}</th><td title="${gain.title}">${gain.task}${!isOne && html` <small class="muted">${gain.study}</small>`}</td><td class="num">${meanOf(gain.joint)}</td><td class="num">${meanOf(gain.control)}</td>
+      <tbody>${data.gains.map((gain) => html`<tr><th scope="row">${named(gain.label)}</th><td title="${gain.title}">${gain.task}${!isOne && html` <small class="muted">${gain.study}</small>`}</td><td class="num">${meanOf(gain.joint)}</td><td class="num">${meanOf(gain.control)}</td>
         <td class="num">${signed(gain.mean)}</td><td class="num">${interval(gain)}</td><td class="num">${gain.n}</td><td class="num">${pValue(gain.p)}</td></tr>`)}</tbody></table></div></section>`;
 }
 
@@ -145,7 +150,7 @@ function averageOf(rows, setting) {
     return html`<p class="small table-note"><strong>${setting}</strong>: no number, ${own[0].reason}.</p>`;
   const hasRemark = own.some(({ reason }) => reason);
   return html`<p class="small table-note"><strong>${setting}</strong></p><div class="table-scroll plain"><table class="table compact"><thead><tr><th>Method</th><th class="num">Average</th><th class="num">Seeds</th>${hasRemark && html`<th>Remark</th>`}</tr></thead>
-    <tbody>${own.map((row) => html`<tr><th scope="row">${swatch(row.method_label)}${row.label}</th><td class="num">${meanOf(row)}</td><td class="num">${row.n || "–"}</td>${hasRemark && html`<td class="muted small">${row.reason}</td>`}</tr>`)}</tbody></table></div>`;
+    <tbody>${own.map((row) => html`<tr><th scope="row">${named(row.label)}</th><td class="num">${meanOf(row)}</td><td class="num">${row.n || "–"}</td>${hasRemark && html`<td class="muted small">${row.reason}</td>`}</tr>`)}</tbody></table></div>`;
 }
 
 function averagesOf(data) {
@@ -165,7 +170,7 @@ function differences(data) {
   return html`<section class="card" data-key="differences"><h2>Differences from ${data.baseline}</h2>
     <p class="muted small">In points, paired by seed: mean, 95 % interval (Student), exact sign-flip p, and p corrected for the number of methods (Holm).</p>
     ${found.map(({ column, part }) => html`<h3>${column.title}</h3><div class="table-scroll plain" tabindex="0" role="region" aria-label="Differences on ${column.title}"><table class="table compact"><thead><tr><th>Method</th><th class="num">Difference</th><th class="num">95 % interval</th><th class="num">Pairs</th><th class="num">p</th><th class="num">p (Holm)</th></tr></thead>
-      <tbody>${part.rows.map((row) => html`<tr><th scope="row">${swatch(row.label)}${row.label}</th><td class="num">${signed(row.mean)}</td>
+      <tbody>${part.rows.map((row) => html`<tr><th scope="row">${named(row.label)}</th><td class="num">${signed(row.mean)}</td>
         <td class="num">${interval(row)}</td><td class="num">${row.n}</td><td class="num">${pValue(row.p)}</td><td class="num">${pValue(row.p_holm)}</td></tr>`)}</tbody></table></div>
       ${!isOne && canShow(part.sentence)}`)}${isOne && canShow(found[0].part.sentence)}</section>`;
 }
