@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from app.queueing import memory_estimate, unserved_note
-from app.stored_config import read_config
 from app.submission import prepare_runs
 from core import queue as bell
 from core.data.tasks import locate
@@ -24,6 +23,7 @@ from core.store import endings, queries, runs, studies
 from core.store.models import DEFAULT_QUEUE
 from core.store.queue_rows import highest_priority, queue_of_run, queue_of_study
 from core.store.waiting import queue_names
+from core.stored_config import read_config
 from core.tasks import TASKS
 
 if TYPE_CHECKING:

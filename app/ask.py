@@ -14,7 +14,6 @@ from rich.table import Table
 
 from app import playground
 from app.result_table import percent
-from app.stored_config import read_config
 from core.errors import InputError, StoreError, StudioError
 from core.local.hands import Hands
 from core.local.services import open_home
@@ -25,6 +24,7 @@ from core.settings import Settings, get_settings
 from core.store import predictions, queries
 from core.store.migrate import require_head
 from core.store.session import Store
+from core.stored_config import read_config
 from core.texts import check_texts
 
 ANSWERED, NO_ANSWER, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130

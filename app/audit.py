@@ -82,7 +82,8 @@ def entries_of(view: RunView, settings: Settings, notes: Console) -> list[Mappin
     name = view.artifacts.get("adapter")
     if view.row.state is not RunState.SUCCEEDED or name is None:
         raise ConfigError(
-            f"{view.row.slug} has no trained adapter to audit.", hint="Wait until it succeeds."
+            f"{view.row.slug} ({view.row.state}) has no trained adapter to audit.",
+            hint=_way_to_adapter(view.row.state),
         )
     say(notes, f"{view.row.slug} has no stored audit; scoring dev with its adapter …")
     folder = artifact_store(settings).fetch(name)
@@ -93,6 +94,14 @@ def entries_of(view: RunView, settings: Settings, notes: Console) -> list[Mappin
         raise ConfigError(f"{view.row.slug} could not be audited: {last[0]}")
     found: list[Mapping[str, Any]] = json.loads(done.stdout)
     return found
+
+
+def _way_to_adapter(state: RunState) -> str:
+    if state is RunState.SUCCEEDED:
+        return "Its files are gone: clone it to train it again, or audit another run."
+    if state in (RunState.QUEUED, RunState.STARTING, RunState.RUNNING):
+        return "Wait until it succeeds."
+    return "Retry it on its page and wait until it succeeds, or audit another run."
 
 
 def write(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:

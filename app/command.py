@@ -91,13 +91,17 @@ def train(
         write(
             notes, f"S{study.number} '{recipe.name}': {counted(len(study.run_ids), 'run')}{where}"
         )
-        # A worker of our own serves it, but may not have said so yet.
-        if not hands.are_ours and (note := unserved_note(store, queue)):
+        # A worker that is on its way may not have said so yet.
+        if not hands.will_serve(queue) and (note := unserved_note(store, queue)):
             write(notes, note)
         view = watch(store, study.id, hands, stop, notes)
         if stop and not is_over(view):
+            were_ours, url = hands.are_ours, hands.url
             hands.release()
-            return say_interrupted(store, study.id, hands.url, notes)
+            left = sum(not is_ended(run.state) for run in read_study(store, study.id).runs)
+            note = unserved_note(store, queue)
+            write(notes, interrupted(left, queue, note, url=url, were_ours=were_ours))
+            return INTERRUPTED
         return print_results(store, view)
     finally:
         hands.release()
@@ -132,15 +136,27 @@ def watch(
     return view
 
 
-def say_interrupted(store: Store, study_id: str, url: str, notes: Console) -> int:
-    """Tell what happens with the runs that have not ended."""
-    left = sum(not is_ended(run.state) for run in read_study(store, study_id).runs)
-    if url:
-        write(notes, f"Interrupted: the studio at {url} goes on with {counted(left, 'run')}.")
-    else:
-        again = "'studio up' or the next 'studio run' goes on with them"
-        write(notes, f"Interrupted: {counted(left, 'run')} stay queued; {again}.")
-    return INTERRUPTED
+def interrupted(left: int, queue: str, note: str, *, url: str, were_ours: bool) -> str:
+    """Say what happens with the runs that have not ended.
+
+    Args:
+        left: Their number.
+        queue: Queue that they wait in.
+        note: What says that no worker serves it; empty when one does.
+        url: Page of the studio that has the home folder, which serves the usual queue.
+        were_ours: Tells whether the worker was started here, and so has ended.
+    """
+    runs = counted(left, "run")
+    if queue != DEFAULT_QUEUE and note:
+        return f"Interrupted with {runs} still queued. {note}"
+    if url and queue == DEFAULT_QUEUE:
+        return f"Interrupted: the studio at {url} goes on with {runs}."
+    if not (were_ours or note):
+        return f"Interrupted: the workers of the queue {queue} go on with {runs}."
+    again = "'studio up' or the next 'studio run' goes on"
+    if queue != DEFAULT_QUEUE:
+        again = f"a worker of the queue {queue} goes on: ./studio worker --queues {queue}"
+    return f"Interrupted with {runs} still queued; {again}."
 
 
 def print_results(store: Store, view: StudyView) -> int:

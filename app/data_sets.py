@@ -26,6 +26,7 @@ from core.settings import Settings
 from core.store.datasets import runs_by_data
 from core.store.session import Store
 from core.tasks import TASKS, TaskSpec
+from core.wording import counted
 
 EXAMPLES_AT_ONCE = 3
 LONGEST_FIELD = 1500
@@ -306,7 +307,7 @@ def _card_notes(card: DatasetCard | None) -> tuple[str, ...]:
     if card is None:
         return ()
     dropped = (
-        (f"{card.dropped:,} rows without text or label were left out",) if card.dropped else ()
+        (f"left out: {counted(card.dropped, 'row')} without text or label",) if card.dropped else ()
     )
     return (*card.warnings, *dropped, *card.notes)
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.stored_config import read_config
 from core.artifacts import artifact_store
 from core.data.leaderboard import (
     LEADERBOARD,
@@ -36,6 +35,7 @@ from core.statistics.parts import PRIMARY, Part, parts_of
 from core.store import queries
 from core.store.session import Store
 from core.store.views import ComparisonRow, RunFilters
+from core.stored_config import read_config
 from core.tasks import TASKS
 
 RunPart = Part[ComparisonRow]

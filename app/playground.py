@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.stored_config import read_config
 from core.data.examples import Example, TaskData
 from core.data.tasks import read_task
 from core.data.typed import typed_input, why_not_typed
@@ -19,6 +18,7 @@ from core.store import queries
 from core.store.query_rows import configs, first_metric
 from core.store.session import Store
 from core.store.views import PlaygroundRun
+from core.stored_config import read_config
 from core.tasks import TASKS, TaskSpec
 from core.texts import check_texts
 

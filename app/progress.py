@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from core.states import ACTIVE, RunState, is_ended
 from core.store.views import RunRow
+from core.wording import counted
 
 LEAST_SHARE_FOR_ETA = 0.02
 
@@ -37,17 +38,23 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def name_of(row: RunRow, rows: Sequence[RunRow]) -> str:
+    """Name a run by its method, with its backbone where those of its study differ."""
+    has_several = len({one.backbone for one in rows}) > 1
+    return f"{row.method_label} ({row.backbone})" if has_several else row.method_label
+
+
 def doing(rows: Sequence[RunRow]) -> str:
     """Say what is being trained now and how far it is."""
     active = [row for row in rows if row.state in ACTIVE]
     if not active:
         waiting = sum(row.state is RunState.QUEUED for row in rows)
         return "waiting for the worker" if waiting else "finishing"
-    methods = Counter(row.method_label for row in active)
+    methods = Counter(name_of(row, rows) for row in active)
     names = ", ".join(f"{name} ×{n}" if n > 1 else name for name, n in methods.items())
     first = active[0]
     if first.total_steps:
-        return f"{names}: step {first.last_step} of {first.total_steps}"
+        return f"{names}: update {first.last_step} of {first.total_steps}"
     return f"{names}: {first.phase or 'starting'}"
 
 
@@ -67,7 +74,7 @@ class StudyProgress:
         self._task = TaskID(0)
         if console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.fields[ended]}/{task.fields[runs]} runs"),
+                TextColumn("{task.fields[ended]}/{task.fields[runs]}"),
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f} %"),
                 TimeElapsedColumn(),
@@ -75,7 +82,9 @@ class StudyProgress:
                 TextColumn("{task.description}"),
                 console=console,
             )
-            self._task = self._bar.add_task("", total=1.0, ended=0, runs=total, left="")
+            self._task = self._bar.add_task(
+                "", total=1.0, ended=0, runs=counted(total, "run"), left=""
+            )
 
     def __enter__(self) -> StudyProgress:
         if self._bar is not None:
@@ -103,13 +112,13 @@ class StudyProgress:
                 completed=share,
                 description=doing(rows),
                 ended=ended,
-                runs=len(rows),
+                runs=counted(len(rows), "run"),
                 left="" if left is None or share == 1.0 else f"{duration(left)} left",
             )
             return
         for row in rows:
             if self.states.get(row.id, RunState.QUEUED) is not row.state:
-                self.tell(f"{row.slug} {row.method_label} on {row.task}: {describe(row)}")
+                self.tell(f"{row.slug} {name_of(row, rows)} on {row.task}: {describe(row)}")
             self.states[row.id] = row.state
 
     def tell(self, text: str) -> None:

@@ -15,7 +15,7 @@ from core.statistics.export import CHOSEN_ON, caption, remarks
 from core.statistics.intervals import Summary
 from core.statistics.multi_task import gains
 from core.statistics.parts import PRIMARY, Part, parts_of, trainable_of
-from core.statistics.table import Cell, build_table, column_title
+from core.statistics.table import Cell, build_table, column_title, short_title
 from core.store.views import ComparisonRow
 
 ComparisonPart = Part[ComparisonRow]
@@ -134,12 +134,13 @@ def gains_table(rows: Sequence[ComparisonRow]) -> Table | None:
         table.add_column(name, overflow="fold")
     for name in ("joint", "control", "difference", "95 % interval", "pairs"):
         table.add_column(name, justify="right")
+    columns = [gain.column for gain in found]
     for gain in found:
         difference, interval = gain.pair.difference, gain.pair.interval
         span = f"{signed(interval.low)} … {signed(interval.high)}"
         table.add_row(
             gain.label,
-            gain.column.task,
+            short_title(gain.column, columns),
             percent(gain.joint.mean),
             percent(gain.control.mean),
             signed(difference.mean),
@@ -152,11 +153,13 @@ def gains_table(rows: Sequence[ComparisonRow]) -> Table | None:
 def average_lines(rows: Sequence[ComparisonRow]) -> list[str]:
     """Say the averages over tasks, or why there are none, a line each."""
     split = split_shown(rows)
+    has_several = len({row.backbone for row in rows}) > 1
     lines = []
     for average in averages(rows, split):
         value = _summary(average.summary) if average.summary.n else "no number"
         because = f": {average.reason}" if average.reason else ""
-        where = f"{average.label}, {average.setting[1]}"
+        backbone, regime, *_ = average.setting
+        where = ", ".join([average.label, *([backbone] if has_several else []), regime])
         lines.append(f"{average.kind.title} on {split}, {where}: {value}{because}.")
     return lines
 

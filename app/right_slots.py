@@ -6,7 +6,6 @@ import importlib
 from collections import Counter
 from dataclasses import dataclass
 
-from app.stored_config import read_config
 from core.artifacts import artifact_store
 from core.data.places import find_files
 from core.data.readers import read_rows
@@ -14,6 +13,8 @@ from core.data.tasks import spec_of
 from core.errors import ConfigError, DataError
 from core.settings import Settings
 from core.store.views import RunView
+from core.stored_config import read_config
+from core.wording import counted
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def slots_by_place(view: RunView, settings: Settings) -> SlotsByPlace | None:
     told = [row for row in table.to_pylist() if (row["task"], row["split"]) == (spec.name, "dev")]
     if len(told) != len(right):
         raise DataError(
-            f"{view.row.slug} predicted {len(told)} dev examples and {dev.name} has {len(right)}.",
+            f"{view.row.slug} predicted {counted(len(told), 'dev example')} and {dev.name} has "
+            f"{len(right)}.",
             hint="The file was changed since; train again.",
         )
     seen = Counter((right[row["index"]], row["slot"]) for row in told)

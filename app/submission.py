@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.draws import draw
-from app.stored_config import read_config
 from core.backbones.facts import facts, require_room, weights_folder
 from core.backbones.language import require_language_head
 from core.backbones.spec import BACKBONES, BackboneChoice
@@ -26,6 +24,7 @@ from core.regimes import RegimeConfig, Source
 from core.settings import Settings
 from core.states import RunState
 from core.store import queries
+from core.stored_config import read_config
 from core.tuning import trial_seeds
 
 if TYPE_CHECKING:
@@ -82,8 +81,11 @@ def recipe_problems(
     problems: list[ConfigError] = []
     _check_tasks(recipe, settings.data_folders, recipe.seeds.data[:1], problems)
     for number, choice in enumerate(recipe.backbones):
-        with suppress(BackboneError):  # not here yet: told once it is fetched or looked for
+        try:
             problems += _misfits(recipe, number, backbone_facts(choice, offline=True))
+        except BackboneError as error:
+            if choice.path:  # others may only not be here yet: told once they are fetched
+                problems.append(_of_backbone(number, error))
     _check_words(recipe, settings.data_folders, problems)
     if store:
         _check_start(recipe, store, problems)
@@ -200,7 +202,7 @@ def _check_words(recipe: Recipe, folders: Sequence[Path], problems: list[ConfigE
         for place, task in enumerate(recipe.tasks):
             try:
                 words = read_task(task, folders, source=recipe.regimes[0].source).words
-                word_ids(words, tokenizer)
+                word_ids(words, tokenizer, choice.source)
             except DataError:  # already told
                 continue
             except ConfigError as error:
@@ -236,21 +238,21 @@ def _check_start(recipe: Recipe, store: Store, problems: list[ConfigError]) -> s
         return ""
     slug = view.row.slug
     if view.row.state is not RunState.SUCCEEDED or "adapter" not in view.artifacts:
-        message = f"{slug} is {view.row.state.value}; only a succeeded run has something to give"
+        message = f"{slug} is {view.row.state.value}; only a succeeded run has something to give."
         problems.append(ConfigError(message, field="init_from", hint="Name a succeeded run."))
     for number, backbone in enumerate(recipe.backbones):
         if backbone.source_key != source.backbone.source_key:
-            message = f"{slug} was trained on {source.backbone.label}, not on {backbone.label}"
+            message = f"{slug} was trained on {source.backbone.label}, not on {backbone.label}."
             hint = "Choose its backbone alone, or another run to start from."
             problems.append(ConfigError(message, field=f"backbones.{number}", hint=hint))
     for number, method in enumerate(recipe.methods):
         if reason := _cannot_start(method, source.method, slug):
             hint = "Choose its method with the same settings, or another run to start from."
-            problems.append(ConfigError(reason, field=f"methods.{number}", hint=hint))
+            problems.append(ConfigError(f"{reason}.", field=f"methods.{number}", hint=hint))
     for number, task in enumerate(recipe.tasks):
         for known in trained:
             if reason := overlap(task, known):
-                message = f"{slug} comes from training on {known.name}; {reason}"
+                message = f"{slug} comes from training on {known.name}; {reason}."
                 hint = "Choose another task, or another run to start from."
                 problems.append(ConfigError(message, field=f"tasks.{number}", hint=hint))
     return view.row.id

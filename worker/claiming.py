@@ -7,11 +7,10 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.errors import StartError
+from core.errors import ConfigError, StartError
 from core.recipe import RunConfig
 from core.reporting import Ending
 from core.states import Outcome
@@ -19,6 +18,7 @@ from core.store import runs
 from core.store.models import Attempt, Worker
 from core.store.models_data import Checkpoint
 from core.store.session import Store
+from core.stored_config import read_config
 from worker.active import ActiveRun
 
 ELSEWHERE_SECONDS = 300.0
@@ -76,9 +76,10 @@ def claim_group(
         active = []
         for row in claimed:
             try:
-                config = RunConfig.model_validate_json(row.config)
-            except ValidationError as error:
-                runs.end_attempt(session, row.id, row.fence, _unreadable(error))
+                config = read_config(row.config, row.slug)
+            except ConfigError as error:
+                unreadable = Ending(Outcome.FAILED, kind=error.code, detail=str(error))
+                runs.end_attempt(session, row.id, row.fence, unreadable)
                 continue
             if not is_shared and _is_elsewhere(session, worker_id, row, artifacts):
                 elsewhere.add(row.id)
@@ -171,15 +172,4 @@ def _activate(
         resume_from=artifacts / row.checkpoint if row.checkpoint else None,
         resume_step=row.checkpoint_step,
         init_from=init_from,
-    )
-
-
-def _unreadable(error: ValidationError) -> Ending:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return Ending(
-        Outcome.FAILED,
-        kind="config",
-        detail=f"The stored config cannot be read by this version: {first['msg']} at '{place}'. "
-        "Write its settings anew in a new study, or train it with the version that made it.",
     )

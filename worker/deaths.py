@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.states import Outcome
+from core.wording import counted
 from worker.active import Group
 from worker.memory import MemoryMeter
 from worker.trainer_process import Death
@@ -41,7 +42,7 @@ def judge(group: Group, death: Death, fault: str, memory: MemoryMeter) -> Verdic
             what += " from outside"
     elif not fault and not group.sent:
         what += " before it could start"
-    return Verdict(outcome, _for_group(group, what))
+    return Verdict(outcome, f"{what}{_together(group)}.")
 
 
 def judge_stall(group: Group, silence: str) -> Verdict:
@@ -50,10 +51,10 @@ def judge_stall(group: Group, silence: str) -> Verdict:
     Args:
         silence: For how long, as part of a sentence.
     """
-    return Verdict(Outcome.STALLED, _for_group(group, f"The trainer was ended: {silence}"))
+    return Verdict(Outcome.STALLED, f"The trainer was ended{_together(group)}: {silence}.")
 
 
-def _for_group(group: Group, what: str) -> str:
-    if len(group.runs) > 1:
-        return f"{what} while {len(group.runs)} runs trained together; each is tried alone."
-    return f"{what}."
+def _together(group: Group) -> str:
+    """Say that the trainer had several runs; nothing when it had one."""
+    size = len(group.runs)
+    return f" while {counted(size, 'run')} trained together" if size > 1 else ""

@@ -24,6 +24,7 @@ from core.store import runs, workers
 from core.store.models import DEFAULT_QUEUE
 from core.store.session import Store
 from core.sweep import Ring, Sweeper, sweep_seconds
+from core.wording import counted
 from worker.active import Cause
 from worker.claimer import Claimer
 from worker.identity import Identity, dead_workers, own_identity
@@ -322,7 +323,7 @@ class Supervisor:
         self._guard.beaten(began_at)
         self._recorder.worker_id = self.worker_id
         if moved:
-            log.info("%d runs of a dead worker of this machine are queued again", len(moved))
+            log.info("queued again from a worker that died: %s", counted(len(moved), "run"))
 
     def _database_failed(self, error: StoreError | OSError) -> None:
         if not self._told_failing:

@@ -13,6 +13,7 @@ from core.log_tail import read_tail
 from core.logs import log_contexts
 from core.reporting import Ending
 from core.states import Outcome
+from core.wording import counted
 from worker.active import ActiveRun, Cause, Group, StopLadder
 from worker.claiming import new_group_id
 from worker.deaths import Verdict, judge, judge_stall
@@ -116,7 +117,8 @@ class TrainerHost:
         runs = {run.id: run for run in members}
         group = Group(group_id, runs, len(members), self._logs.path(group_id))
         with log_contexts(group.logged):
-            log.info("training %d runs; output of the trainer: %s", len(members), group.log_path)
+            training = counted(len(members), "run")
+            log.info("training %s; output of the trainer: %s", training, group.log_path)
         try:
             self._logs.new(group_id)
             if self._process is None:
@@ -340,7 +342,7 @@ class TrainerHost:
         tail = read_tail(group.log_path)
         for run in list(group.runs.values()):
             if run.cancel_sent:
-                detail = f"Stopped at step {run.step}; its trainer had to be ended."
+                detail = f"Stopped at update {run.step}; its trainer had to be ended."
                 self._recorder.cancelled(run, detail, tail)
                 group.let_go(run.id)
         self._recorder.drain(group.fences, ladder.detail, tail)

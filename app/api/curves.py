@@ -16,7 +16,6 @@ from app.audit_words import MEANING, bars, described
 from app.outcome_words import attempt_title, ended_by
 from app.right_slots import slots_by_place
 from app.run_words import about
-from app.stored_config import read_config
 from core.errors import ConfigError, NotFound
 from core.metrics import TITLES
 from core.metrics.flags import FLAGS
@@ -25,6 +24,7 @@ from core.store import queries, scalars
 from core.store.attempts import AttemptLine, attempt_log, attempts
 from core.store.query_rows import find_run_id
 from core.store.views import RunView
+from core.stored_config import read_config
 from core.tuning import selecting_metric
 
 router = APIRouter(tags=["runs"])
@@ -47,6 +47,8 @@ def run_body(view: RunView, tried: Sequence[AttemptLine]) -> dict[str, Any]:
     body["attempts"] = [
         {**as_json(one), "title": attempt_title(one.outcome, one.kind)} for one in tried
     ]
+    # Pauses between attempts are no work, and neither is the wait for a worker.
+    body["seconds_at_work"] = sum(one.seconds for one in tried)
     body["audit"] = as_json(described(view.result.get("audit") or ()))
     body["audit_meaning"] = MEANING
     body["ended"] = as_json(ended_by(view.row.exit_kind)) if view.row.exit_kind else None

@@ -12,13 +12,13 @@ from starlette.concurrency import run_in_threadpool
 
 from app import playground
 from app.api._parts import SettingsOf, StoreOf, as_json
-from app.stored_config import read_config
 from core.queue import ring_predict
 from core.settings import Settings
 from core.store import predictions
 from core.store.predictions import PredictionView
 from core.store.query_rows import configs
 from core.store.session import Store
+from core.stored_config import read_config
 from core.texts import MOST_TEXTS, check_texts
 
 router = APIRouter(tags=["predictions"])

@@ -81,7 +81,8 @@ function studyRow(study) {
 
 function why(run) {
   if (run.reason) return html`<span class="warn-text">${run.reason}</span>`;
-  if (run.starts_in !== null) return html`next, in about ${duration(run.starts_in)}`;
+  /* Behind a run that has done its updates and is being scored nobody knows the time. */
+  if (run.starts_in !== null) return run.starts_in < 1 ? "next" : html`next, in about ${duration(run.starts_in)}`;
   return html`<span class="muted">waits for its turn</span>`;
 }
 

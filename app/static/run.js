@@ -68,7 +68,9 @@ function progress(view) {
   }[row.state] || row.phase || row.state;
   const silent = worker && worker.seconds_silent > 20
     ? html`<span class="chip chip-warn">worker silent for ${duration(worker.seconds_silent)}</span>` : "";
-  const group = row.group_size > 1 ? ` · trained together with ${row.group_size - 1} other${row.group_size > 2 ? "s" : ""}` : "";
+  /* The size of its last group stays in the row; a run that waits is in none. */
+  const group = row.group_size > 1 && ACTIVE.includes(row.state)
+    ? ` · trains together with ${row.group_size - 1} other${row.group_size > 2 ? "s" : ""}` : "";
   return html`<section class="card" data-key="progress" aria-label="Progress">
     <div class="run-progress">${stateChip(row.state)}
       <span class="bar bar-live" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="${Math.round(100 * row.share_done)}" aria-label="Updates done"><i style="width:${width}%"></i></span>
@@ -93,15 +95,19 @@ function testFact(view) {
 
 function resultCard(view) {
   const { row, result } = view;
-  const seconds = row.started_at && row.ended_at ? (new Date(row.ended_at) - new Date(row.started_at)) / 1000 : null;
+  const took = duration(view.seconds_at_work);
+  const spent = [
+    row.state === "cancelled" && row.total_steps > 0 && `${count(row.last_step)} of ${count(row.total_steps)} updates`,
+    view.attempts.length > 0 && `${took} of work`,
+  ].filter(Boolean).join(" and ");
   const majority = result.majority?.dev;
   const bad = row.state === "failed";
   return html`<section class="card result" data-key="result" aria-label="Result">
     <div class="result-head">${stateChip(row.state)} <strong>${{ succeeded: "Finished", failed: "Ended with an error", cancelled: "Stopped on request" }[row.state]}</strong>
-      <span class="muted">${row.state === "cancelled" && row.total_steps > 0 && `after ${count(row.last_step)} of ${count(row.total_steps)} updates, `}after ${duration(result.seconds ?? seconds)}, ${ago(row.ended_at)}</span>
+      <span class="muted">${spent && `after ${spent}, `}${ago(row.ended_at)}</span>
       ${(result.flags || []).map((flag) => html`<span class="chip chip-warn" title="${view.flags[flag] || ""}">${flag}</span>`)}</div>
     ${bad && endNote(view)}
-    ${!bad && row.exit_detail && html`<p class="muted small">${row.exit_detail.replace(/\bsteps?\b/g, (word) => word.replace("step", "update"))}</p>`}
+    ${!bad && row.exit_detail && html`<p class="muted small">${row.exit_detail}</p>`}
     ${row.state === "succeeded" && html`<dl class="facts">
       ${view.config.selection === "refit" && fact("Dev", "none", "trained on all of train; the last checkpoint is kept")}
       ${Object.entries(result.dev || {}).map(([name, value], i) => fact(`Dev ${metricTitle(view, name)}`, `${percent(value)} %`,
@@ -110,7 +116,7 @@ function resultCard(view) {
       ${fact("Train loss", number(result.train_loss, 3), "mean of the last updates")}
       ${fact("Updates", count(result.updates), `${count(result.examples)} examples`)}
       ${fact("Trainable", count(total(result.num_trainable || row.num_trainable)), Object.entries(result.num_trainable || row.num_trainable || {}).map(([name, n]) => `${name} ${count(n)}`).join(" · "))}
-      ${fact("Time", duration(result.seconds), result.cpu_seconds ? `${duration(result.cpu_seconds)} of processor time` : "")}
+      ${fact("Time", took, result.cpu_seconds ? `${duration(result.cpu_seconds)} of processor time` : "")}
     </dl>`}
     ${(result.flags || []).length > 0 && html`<ul class="small muted flags">${result.flags.map((flag) => html`<li><strong>${flag}</strong>: ${view.flags[flag] || ""}</li>`)}</ul>`}
     ${result.tasks && tasksCard(view)}${result.extra && extraCard(view, result.extra)}

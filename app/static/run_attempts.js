@@ -36,17 +36,12 @@ function steps(one, row) {
     : `from the beginning to update ${last}`;
 }
 
-function took(one) {
-  const end = one.ended_at ? new Date(one.ended_at) : new Date();
-  return duration((end - new Date(one.started_at)) / 1000);
-}
-
 function attempt(one, row, logs) {
   const lives = one.outcome === "";
   const log = logs[one.attempt];
   return html`<li data-key="attempt-${one.attempt}"><div class="attempt-head"><strong>Attempt ${one.attempt}</strong>
     <span class="chip chip-${TONE[one.outcome] || "neutral"}">${lives ? "Running" : one.title}</span>
-    <span class="muted small">${one.worker_name} (${one.device}) · ${ago(one.started_at)}, ${took(one)}</span></div>
+    <span class="muted small">${one.worker_name} (${one.device}) · ${ago(one.started_at)}, ${duration(one.seconds)}</span></div>
     <p class="small">${steps(one, row)}${one.kind && one.kind !== one.outcome && html` <span class="muted mono">${one.kind}</span>`}</p>
     ${one.detail && html`<p class="small">${one.detail}</p>`}
     ${one.notice && html`<div class="notice notice-warn">${one.notice.split("\n").map((line) => html`<p>${line}</p>`)}</div>`}

@@ -162,7 +162,7 @@ function agreement(task, answers) {
   const votes = new Map();
   for (const { label } of good) votes.set(label, (votes.get(label) || 0) + 1);
   const sorted = [...votes].sort((a, b) => b[1] - a[1]);
-  if (sorted.length === 1) return html`<div class="notice notice-good" data-key="agreement"><p>All ${good.length} runs say <strong>${labelled(task, sorted[0][0])}</strong>.</p></div>`;
+  if (sorted.length === 1) return html`<div class="notice notice-good" data-key="agreement"><p>${good.length === 2 ? "Both" : `All ${good.length}`} runs say <strong>${labelled(task, sorted[0][0])}</strong>.</p></div>`;
   return html`<div class="notice notice-warn" data-key="agreement"><p>The runs disagree: ${sorted.map(([label, n], i) => html`${i > 0 && ", "}${n} ${n === 1 ? "says" : "say"} <strong>${labelled(task, label)}</strong>`)}.</p></div>`;
 }
 

@@ -125,7 +125,7 @@ function studyBlock(study, groups, unfolded, titles) {
     <h2><span class="muted">${study.slug}</span> ${study.name}
     ${study.is_demo && html`<span class="chip">demo</span>`}
     ${study.selection === "paper_practice" && html`<span class="chip chip-warn" title="Checkpoints are chosen on the reported split itself">paper practice</span>`}</h2>
-    <p class="muted small">${study.question ? html`${study.question} · ` : ""}${done} of ${study.num_runs} runs
+    <p class="muted small">${study.question ? html`${study.question} · ` : ""}${done} of ${study.num_runs} run${study.num_runs === 1 ? "" : "s"}
     done · ${ago(study.created_at)}</p></div><div class="page-actions">
     ${done > 0 && html`<a class="btn btn-small" href="/compare?study=${study.id}">Compare</a>`}
     <a class="btn btn-small" href="/new?clone_study=${study.id}">Clone</a>

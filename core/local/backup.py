@@ -35,6 +35,7 @@ from core.store.backup import (
 )
 from core.store.check import examine
 from core.store.session import Store
+from core.wording import counted
 
 TRIES = 5
 """Copies of the database until one is found all of whose files are still there."""
@@ -61,7 +62,8 @@ def backup(folder: Path, *, with_files: bool = True) -> int:
         raise _disk(target, error) from error
     size = sum(entry.size for entry in contents.files.values())
     sys.stdout.write(
-        f"Wrote {target}: the database and {len(contents.files) - 1:,} files, {size / 1e6:,.1f} MB"
+        f"Wrote {target}: the database and {counted(len(contents.files) - 1, 'file')}, "
+        f"{size / 1e6:,.1f} MB"
         f"{'' if with_files else ' (checkpoints, artifacts and data sets were left out)'}.\n"
     )
     for name in contents.missing:
@@ -118,8 +120,9 @@ def restore(folder: Path) -> int:
     except OSError as error:
         raise _disk(home, error) from error
     sys.stdout.write(
-        f"Restored {source}, made {contents.created_at}, in {home}: {len(contents.files) - 1:,} "
-        f"files; {queued} runs that were held wait in the queue.\n"
+        f"Restored {source}, made {contents.created_at}, in {home}: "
+        f"{counted(len(contents.files) - 1, 'file')}; taken from their workers and queued again: "
+        f"{counted(queued, 'run')}.\n"
     )
     for name in contents.missing:
         sys.stderr.write(f"Not in the backup: {name}\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.errors import StoreError
 from core.local.children import Child, Family
-from core.local.lock import HomeLock, live_info, read_info, stop_orphans
+from core.local.lock import HomeLock, LockInfo, live_info, read_info, stop_orphans
 from core.local.services import (
     ROLES,
     child_environment,
@@ -22,6 +22,9 @@ from core.local.services import (
 from core.local.wait import StopRequest
 from core.settings import Settings
 from core.store.migrate import require_head
+from core.store.models import DEFAULT_QUEUE
+from core.store.queue_rows import served_queues
+from core.store.session import Store
 
 GRACE_SECONDS = 3.5
 TABLES_SECONDS = 60.0
@@ -51,14 +54,28 @@ class Hands:
         self.tell = tell
         self.role = role
         self.queue = queue
-        self.url = ""
         self._lock = HomeLock(settings.home_path)
         self._family: Family | None = None
+        self._owner: LockInfo | None = None
 
     @property
     def are_ours(self) -> bool:
         """Tell whether the workers were started here, and so end with this process."""
         return self._family is not None
+
+    @property
+    def url(self) -> str:
+        """Address of the page of whoever has the home folder; empty without one."""
+        return self._owner.url if self._owner else ""
+
+    def will_serve(self, queue: str) -> bool:
+        """Tell whether workers of this home folder take a queue's runs without anybody's doing.
+
+        The usual queue is everybody's. After an owner without a worker, such as 'studio predict',
+        one is started here that serves the queue asked for too.
+        """
+        is_next = self.are_ours or not self._is_worked_by(self._owner)
+        return queue == DEFAULT_QUEUE or (is_next and queue == self.queue)
 
     @property
     def log_folder(self) -> Path:
@@ -76,11 +93,10 @@ class Hands:
             if self._lock.acquire():
                 self._start()
                 return
-            info = live_info(self.settings.home_path)
-            self.url = info.url if info else ""
+            self._owner = live_info(self.settings.home_path)
             self._wait_for_tables()
-            has_role = info is None or info.kind == "up" or ROLES[self.role] in info.children
-            is_needed = not (has_role or self.are_ours or self.stop_request)
+            is_worked = self._is_worked_by(self._owner)
+            is_needed = not (is_worked or self.are_ours or self.stop_request)
             if self.role == "predict" and is_needed:
                 # The owner is a 'studio run': it trains, and has a broker but no predictor.
                 self._start_family([worker_child(self.role)])
@@ -101,6 +117,9 @@ class Hands:
         with self._told_trouble():
             if self._lock.acquire():
                 self._take_over()
+            else:
+                # The file is empty for a moment when one owner goes and the next one comes.
+                self._owner = read_info(self.settings.home_path) or self._owner
 
     def release(self) -> None:
         """Stop what was started here."""
@@ -136,17 +155,30 @@ class Hands:
                 return
             self.stop_request.sleep()
 
+    def _is_worked_by(self, owner: LockInfo | None) -> bool:
+        """Tell whether an owner has the worker that is needed; an unknown one has."""
+        return owner is None or owner.kind == "up" or ROLES[self.role] in owner.children
+
     def _take_over(self) -> None:
-        self.tell("the studio that did this work has stopped; it goes on here")
-        self.url = ""
-        self._start()
+        owner, self._owner = self._owner, None
+        self._start(after=owner)
+
+    def _tell_of(self, gone: LockInfo) -> None:
+        """Say that the work goes on here, where the owner that has gone did it and nobody else."""
+        if self.role == "train" and self._is_worked_by(gone):
+            store = Store(self.settings.sqlalchemy_url)
+            with contextlib.closing(store), store.read() as session:
+                served = served_queues(session)
+            if (self.queue or DEFAULT_QUEUE) not in served:
+                what = f"studio at {gone.url}" if gone.url else "command that did this work"
+                self.tell(f"the {what} has stopped; it goes on here")
 
     def _sign(self) -> None:
         """Name the children in the lock file; a guest's file is its owner's."""
         if self._lock.is_ours and self._family is not None:
             self._lock.write("run", "", self._family.identities())
 
-    def _start(self) -> None:
+    def _start(self, after: LockInfo | None = None) -> None:
         for name in stop_orphans(read_info(self.settings.home_path)):
             self.tell(f"stopped a {name} that an earlier, killed studio had left behind")
         self._lock.write("run", "")
@@ -156,6 +188,8 @@ class Hands:
             self._lock.release()
             raise
         if not self.stop_request:
+            if after is not None:
+                self._tell_of(after)
             self._start_family(workshop(self.settings, [self.role], self.queue))
 
     def _start_family(self, children: Sequence[Child]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from core import wording
 from core.artifacts import ArtifactGone, ArtifactStore
 from core.errors import ConfigError, DamagedCheckpoint
 from core.states import ENDED
@@ -249,8 +250,9 @@ def require_same_studio(store: Store, artifacts: Path) -> None:
             num_known += session.scalar(query) or 0
     if 2 * num_known < len(runs):
         raise ConfigError(
-            f"The database {store.shown_url} knows {num_known:,} of the {len(runs):,} runs that "
-            f"have folders in {artifacts}, so it is most likely not theirs; nothing was deleted.",
+            f"The database {store.shown_url} knows {num_known:,} of "
+            f"{wording.counted(len(runs), 'run')} with folders in {artifacts}, so it is most "
+            "likely not theirs; nothing was deleted.",
             hint="Set STUDIO_DATABASE_URL to the database of these runs. If it is gone for good, "
             "delete the folders by hand.",
         )

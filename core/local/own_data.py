@@ -22,6 +22,7 @@ from core.settings import get_settings
 from core.store.datasets import hold_runs
 from core.store.migrate import require_head
 from core.store.session import Store
+from core.wording import counted
 
 SHOWN_SAMPLE = 50
 MOST_TEXTS = 2
@@ -161,7 +162,7 @@ def _mapping_text(mapping: ColumnMapping) -> str:
 
 def _columns(found: Inspection) -> Table:
     table = Table(
-        title=escape("; ".join([f"{found.file}: {found.num_rows:,} rows", *found.notes])),
+        title=escape("; ".join([f"{found.file}: {counted(found.num_rows, 'row')}", *found.notes])),
         title_justify="left",
     )
     for heading in ("column", "taken as", "different", "longest", "missing", "first value"):
@@ -189,7 +190,7 @@ def _report(out: Console, added: Added) -> None:
     if sizes != card.counts:
         _tell(out, f"as used: {', '.join(f'{split} {size:,}' for split, size in sizes.items())}")
     if card.dropped:
-        _tell(out, f"left out: {card.dropped:,} rows without a text or label")
+        _tell(out, f"left out: {counted(card.dropped, 'row')} without a text or label")
     for note in card.notes:
         _tell(out, f"note: {note}")
     for warning in card.warnings:

@@ -19,6 +19,7 @@ from core.recipe_parts import TaskChoice
 from core.regimes import Source
 from core.settings import get_settings
 from core.tasks import TASKS, TaskSpec
+from core.wording import counted
 
 PLAIN_WIDTH = 140
 FEWGLUE_ONLY = "FewGLUE only: few_shot with draw: fewglue"
@@ -178,7 +179,7 @@ def check_task(reference: str) -> int:
             markup=False,
         )
     for name, extra in data.extra.items():
-        out.print(f"{name}: {extra.title}, {len(extra.examples):,} examples")
+        out.print(f"{name}: {extra.title}, {counted(len(extra.examples), 'example')}")
     out.print(_label_table(data))
     if spec is not None:
         _print_templates(out, spec)
@@ -222,7 +223,7 @@ def _check_diagnostic(spec: TaskSpec, choice: TaskChoice, folders: Sequence[Path
     path = diagnostic_file(spec, (own, *folders) if own else folders)
     examples = read_diagnostic(spec, path)
     out = console()
-    out.print(f"{spec.title}: {len(examples):,} examples, {path}", soft_wrap=True)
+    out.print(f"{spec.title}: {counted(len(examples), 'example')}, {path}", soft_wrap=True)
     out.print(label_counts(examples, spec.labels))
     out.print(f"note: {spec.note}", soft_wrap=True)
     return 0

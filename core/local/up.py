@@ -90,7 +90,7 @@ def point_to_owner(home: Path) -> int:
         return 0
     owner = f"process {info.pid}" if info else "another process"
     warn(
-        f"{home} is in use by 'studio run' ({owner}): wait for its end, or stop it, "
+        f"{home} is in use by another command ({owner}): wait for its end, or stop it, "
         "then run 'studio up' again."
     )
     return 2

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
+from core.store.clock import utcnow
 from core.store.models import Attempt, Worker
 
 
@@ -36,6 +37,11 @@ class AttemptLine:
     has_log: bool
     started_at: datetime
     ended_at: datetime | None
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, or has taken so far, in seconds."""
+        return max(0.0, ((self.ended_at or utcnow()) - self.started_at).total_seconds())
 
 
 @dataclass(frozen=True)

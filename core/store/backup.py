@@ -19,6 +19,7 @@ from core.store.models_data import Prediction
 from core.store.predictions import OPEN
 from core.store.session import Store
 from core.store.workers import stop
+from core.wording import counted
 
 ROWS_AT_ONCE = 500
 BESIDE = ("-wal", "-shm", "-journal")
@@ -131,7 +132,7 @@ def end_old_life(session: Session) -> int:
     held = session.scalar(select(func.count()).select_from(Run).where(Run.state.in_(list(ACTIVE))))
     if held:
         raise StoreError(
-            f"The backup has {held} runs that are held by no living worker.",
+            f"The backup has {counted(held, 'run')} held by no living worker.",
             hint="It was made of a damaged database; take an earlier backup.",
         )
     return queued

@@ -32,13 +32,13 @@ from core.store.outcomes import (
     Following,
     after,
     after_damage,
+    after_death_of_group,
     after_stop,
-    at_step,
-    continues,
     has_served_alone,
 )
 from core.store.scalars import seal
 from core.store.studies import mark_cancelled, settle
+from core.wording import counted
 
 LOG_TAIL_LENGTH = 8_000
 """What is kept of the end of an attempt's log, in characters."""
@@ -236,7 +236,7 @@ def retry(session: Session, run_id: str, actor: str = "user") -> RunState:
     if held.state not in (RunState.FAILED, RunState.CANCELLED):
         return held.state
     step = newest_step(session, run_id)
-    start = f"step {step}" if step else "the beginning"
+    start = f"update {step}" if step else "the beginning"
     move(
         session,
         held,
@@ -261,7 +261,8 @@ def retry(session: Session, run_id: str, actor: str = "user") -> RunState:
 def _cancel(session: Session, held: Held, actor: str) -> RunState:
     now = utcnow()
     if held.state is RunState.QUEUED:
-        reason = f"cancelled by {actor} before it began"
+        when = f"while it waited, after {counted(held.last_step, 'update')}"
+        reason = f"cancelled by {actor} {when if held.attempt else 'before it began'}"
         moved = move(
             session,
             held,
@@ -276,7 +277,7 @@ def _cancel(session: Session, held: Held, actor: str) -> RunState:
         )
         return RunState.CANCELLED if moved else held.state
     if held.state in (RunState.STARTING, RunState.RUNNING):
-        reason = f"{actor} asked it to stop; it stops at the next step"
+        reason = f"{actor} asked it to stop; it stops at the next update"
         moved = move(
             session, held, RunState.STOPPING, actor=actor, reason=reason, cancel_requested_at=now
         )
@@ -369,12 +370,7 @@ def _following(held: Held, ending: Ending, *, must_run_alone: bool) -> Following
     if held.state is RunState.STOPPING:
         return after_stop(held, ending)
     if must_run_alone:
-        return Following(
-            RunState.QUEUED,
-            f"{at_step(held, ending)}; it is not known which run of the group caused it, so each "
-            f"runs alone; {continues(held.checkpoint_step)}",
-            {"must_run_alone": True},
-        )
+        return after_death_of_group(held, ending)
     return after(held, ending)
 
 

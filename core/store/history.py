@@ -13,10 +13,10 @@ from core.store.models import Run
 
 
 def step_times(session: Session, limit: int = 300) -> list[dict[str, Any]]:
-    """Return task, backbone, method kind, lengths and wall seconds an update of the newest runs.
+    """Return task, backbone, method, lengths and wall seconds an update of the newest runs.
 
     ``seconds`` is divided by the number of runs that trained together, so that times of runs add
-    up to the time of a worker.
+    up to the time of a worker. ``method`` holds the settings as the run has them.
     """
     rows = session.execute(
         select(Run.task, Run.backbone, Run.method_kind, Run.config, Run.result, Run.group_size)
@@ -30,12 +30,14 @@ def step_times(session: Session, limit: int = 300) -> list[dict[str, Any]]:
         updates, seconds = numbers.get("updates"), numbers.get("seconds")
         if not updates or not seconds:
             continue
-        training = json.loads(config)["training"]
+        settings = json.loads(config)
+        training = settings["training"]
         found.append(
             {
                 "task": task,
                 "backbone": backbone,
                 "method_kind": method_kind,
+                "method": settings["method"],
                 "max_tokens": training["max_tokens"],
                 "batch_size": training["batch_size"],
                 "seconds": seconds / updates / max(1, numbers.get("group") or group_size),

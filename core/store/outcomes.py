@@ -55,30 +55,30 @@ def after(held: Held, ending: Ending) -> Following:
     if outcome is Outcome.SUCCEEDED:
         return Following(
             RunState.SUCCEEDED,
-            f"finished at step {held.last_step}",
+            f"finished at update {held.last_step}",
             {"result": json_safe(ending.result), "exit_kind": "", "exit_detail": ""},
         )
     if outcome is Outcome.FAILED:
         detail = ending.detail or "training failed"
-        return _failed(ending.kind or "failed", detail, f"{detail} (step {held.last_step})")
+        return _failed(ending.kind or "failed", detail, f"{detail} (update {held.last_step})")
     if outcome is Outcome.OUT_OF_MEMORY:
         return _after_out_of_memory(held, ending)
     if outcome in FINAL_KINDS:
         return _after_crash(held, ending)
     reason = ending.detail or "the worker gave it back"
     return Following(
-        RunState.QUEUED, f"{reason} at step {held.last_step}; {continues(held.checkpoint_step)}"
+        RunState.QUEUED, f"{reason} at update {held.last_step}; {continues(held.checkpoint_step)}"
     )
 
 
 def after_stop(held: Held, ending: Ending) -> Following:
     """Say what follows on an outcome of a run that was asked to stop."""
     if ending.outcome is Outcome.SUCCEEDED:
-        reason = f"stopped as asked, at the last step ({held.last_step})"
+        reason = f"stopped as asked, at the last update ({held.last_step})"
     elif ending.outcome in (Outcome.CANCELLED, Outcome.DRAINED):
-        reason = f"stopped as asked at step {held.last_step}"
+        reason = f"stopped as asked at update {held.last_step}"
     else:
-        reason = f"{at_step(held, ending)} while it was being stopped"
+        reason = f"{at_update(held, ending)} while it was being stopped"
     return Following(RunState.CANCELLED, reason, {"exit_kind": "cancelled", "exit_detail": reason})
 
 
@@ -100,16 +100,26 @@ def after_damage(held: Held, ending: Ending, previous: int) -> Following:
     return Following(RunState.QUEUED, f"{damage}; {continues(previous)}", values)
 
 
+def after_death_of_group(held: Held, ending: Ending) -> Following:
+    """Say what follows when the trainer of several runs died, which names no culprit."""
+    return Following(
+        RunState.QUEUED,
+        f"{ending.detail.rstrip('.')}. Which of them caused it is not known, so each is tried "
+        f"alone; this one was at update {held.last_step} and {continues(held.checkpoint_step)}",
+        {"must_run_alone": True},
+    )
+
+
 def _after_crash(held: Held, ending: Ending) -> Following:
     if held.infra_left <= 0:
         detail = (
-            f"{at_step(held, ending)}, for the {INFRA_BUDGET + 1}th time; it is not tried again"
+            f"{at_update(held, ending)}, for the {INFRA_BUDGET + 1}th time; it is not tried again"
         )
         return _failed(FINAL_KINDS[ending.outcome], detail, detail)
     wait = _back_off(ending.outcome, INFRA_BUDGET - held.infra_left)
     return Following(
         RunState.QUEUED,
-        f"{at_step(held, ending)}; {continues(held.checkpoint_step)} after {wait} s",
+        f"{at_update(held, ending)}; {continues(held.checkpoint_step)} after {wait} s",
         {
             "infra_left": held.infra_left - 1,
             "not_before": database_time(wait),
@@ -127,7 +137,7 @@ def _after_out_of_memory(held: Held, ending: Ending) -> Following:
     if held.group_size > 1 and held.oom_left > 0:
         return Following(
             RunState.QUEUED,
-            f"out of memory in a group of {held.group_size} at step {held.last_step}; it runs "
+            f"out of memory in a group of {held.group_size} at update {held.last_step}; it runs "
             f"alone next and {continues(held.checkpoint_step)}",
             {"must_run_alone": True, "oom_left": held.oom_left - 1},
         )
@@ -135,16 +145,16 @@ def _after_out_of_memory(held: Held, ending: Ending) -> Following:
         wait = _back_off(Outcome.OUT_OF_MEMORY, OOM_BUDGET - held.oom_left)
         return Following(
             RunState.QUEUED,
-            f"{at_step(held, ending)}; {continues(held.checkpoint_step)} after {wait} s",
+            f"{at_update(held, ending)}; {continues(held.checkpoint_step)} after {wait} s",
             {
                 "must_run_alone": True,
                 "oom_left": held.oom_left - 1,
                 "not_before": database_time(wait),
             },
         )
-    detail = f"Out of memory at step {held.last_step}. {OOM_ADVICE}"
+    detail = f"Out of memory at update {held.last_step}. {OOM_ADVICE}"
     if ending.detail:
-        detail = f"{ending.detail.rstrip('.')} at step {held.last_step}. {OOM_ADVICE}"
+        detail = f"{ending.detail.rstrip('.')} at update {held.last_step}. {OOM_ADVICE}"
     return _failed(Outcome.OUT_OF_MEMORY.value, detail, detail)
 
 
@@ -167,17 +177,17 @@ def has_served_alone(held: Held, ending: Ending, *, made_checkpoint: bool) -> bo
     )
 
 
-def at_step(held: Held, ending: Ending) -> str:
+def at_update(held: Held, ending: Ending) -> str:
     """Say what ended the attempt, and where."""
     if ending.outcome is Outcome.STALLED:
         why = f" ({ending.detail.rstrip('.')})" if ending.detail else ""
-        return f"stalled at step {held.last_step}{why}"
+        return f"stalled at update {held.last_step}{why}"
     what = ending.detail.rstrip(".") or f"the attempt {ending.outcome.value}"
-    return f"{what} at step {held.last_step}"
+    return f"{what} at update {held.last_step}"
 
 
 def continues(checkpoint_step: int) -> str:
     """Say where the next attempt begins."""
     if checkpoint_step:
-        return f"continues from step {checkpoint_step}"
+        return f"continues from update {checkpoint_step}"
     return "starts again from the beginning"

@@ -46,6 +46,7 @@ from core.store.moves import (
     select_held,
 )
 from core.store.order import to_front
+from core.store.outcomes import continues
 from core.store.scalars import truncate_above
 from core.store.waiting import claim_order, ready, suits
 
@@ -166,7 +167,7 @@ def started(session: Session, run_id: str, fence: int, *, log_path: str = "") ->
     if log_path:
         values["log_path"] = log_path
     worker = session.scalar(select(Worker.name).where(Worker.id == held.worker_id))
-    where = f"continues from step {held.checkpoint_step}" if held.checkpoint_step else "training"
+    where = continues(held.checkpoint_step) if held.checkpoint_step else "training"
     return move(session, held, RunState.RUNNING, actor=f"worker {worker}", reason=where, **values)
 
 

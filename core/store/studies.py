@@ -21,6 +21,7 @@ from core.store.order import set_priority
 from core.store.study_events import lock_study, no_study, record
 from core.store.waiting import queue_names
 from core.tuning import TrialResult, Winner, final_configs, trials, winner
+from core.wording import counted
 
 STUDY_LOCK = 7_301
 LATE = "studies to settle late"
@@ -210,7 +211,8 @@ def advance(session: Session, study: Study) -> int:
             (config.config_hash for _, config in finals), max(row.memory_bytes for row in rows)
         )
         created += len(_insert_runs(session, study, finals, role="final", memory=memory))
-        sentence = f"{what}: {_choice(chosen)}; {len(finals)} final runs are queued."
+        queued = counted(len(finals), "final run")
+        sentence = f"{what}: {_choice(chosen)}; queued with it: {queued}."
         record(session, study.id, "winner", sentence, subject=cell, repeat=True)
     return created
 

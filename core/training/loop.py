@@ -28,6 +28,7 @@ from core.training.launch import launch
 from core.training.results import finished
 from core.training.run import TrainingRun
 from core.training.streams import seeded_library_draws
+from core.wording import counted
 
 CHECKPOINT_SECONDS = 20.0
 CHECKPOINT_SHARE = 0.1
@@ -355,4 +356,4 @@ class GroupLoop:
 
 
 def _updates(run: TrainingRun) -> str:
-    return f"{run.progress.step} of {run.total} updates"
+    return f"{run.progress.step} of {counted(run.total, 'update')}"

@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 
 from core.store import runs, studies, workers
 from core.store.clock import utcnow
-from core.store.models import Attempt, Study, Worker
+from core.store.models import Attempt, Run, Study, Worker
 from tests.page_server import page_server
 from tests.seeding import HOSTILE, Seeded, seed
 from tests.store_tools import recipe
@@ -87,6 +87,16 @@ def test_the_chip_leads_to_workers_and_to_what_waits_and_why(site: Site, page: P
     expect(waiting).to_contain_text("no worker serves the queue night")
     # When the run in training goes on is not known, so neither is when the next one starts.
     expect(waiting).to_contain_text("waits for its turn")
+    # The one before has done all its updates and is being scored: how long that takes is not known.
+    done = {"is_stalled": False, "last_step": 100, "phase": "evaluating"}
+    running = site.seeded.running
+    with site.seeded.store.write() as session:
+        before = session.execute(select(Run.last_step, Run.phase).where(Run.id == running)).one()
+        session.execute(update(Run).where(Run.id == running).values(**done))
+    expect(waiting.get_by_text("next", exact=True)).to_be_visible()
+    back = {"is_stalled": True, "last_step": before.last_step, "phase": before.phase}
+    with site.seeded.store.write() as session:
+        session.execute(update(Run).where(Run.id == running).values(**back))
     assert page.evaluate("window.hacked") is None
 
 

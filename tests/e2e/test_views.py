@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
+from sqlalchemy import update
 
 from core.store import predictions
+from core.store.models import Run
 from tests.page_server import page_server
 from tests.seeding import HOSTILE, Seeded, answer_body, report, seed
 
@@ -95,6 +98,7 @@ def test_a_live_run_grows_and_keeps_zoom_and_node(page: Page, site: Site) -> Non
     assert zoom_of(page, "loss") == [11, 29]
     assert page.evaluate("""document.querySelector('[data-chart="loss"]').mine""") is True
     expect(page.get_by_text(f"{before + 5} / 100 updates")).to_be_visible()
+    expect(page.get_by_role("region", name="Progress")).to_contain_text("together with 1 other")
 
 
 def test_a_finished_run_shows_result_cuts_and_config(page: Page, site: Site) -> None:
@@ -102,6 +106,7 @@ def test_a_finished_run_shows_result_cuts_and_config(page: Page, site: Site) -> 
     drawn(page, "cut")
     result = page.get_by_role("region", name="Result")
     expect(result).to_contain_text("Finished")
+    expect(result).to_contain_text(re.compile(r"after \d+ s of work"))
     expect(result).to_contain_text("74.7 %")
     expect(result).to_contain_text("73.5 %")
     expect(page.locator(".modebar-btn")).to_have_count(0)
@@ -126,8 +131,12 @@ def test_a_failed_run_says_why_and_can_be_retried(page: Page, site: Site) -> Non
 
 
 def test_a_queued_run_can_be_cancelled_and_retried(page: Page, site: Site) -> None:
+    with site.seeded.store.write() as session:
+        session.execute(update(Run).where(Run.id == site.seeded.queued).values(group_size=4))
     visit(page, site, f"/run?run={site.seeded.queued}")
     expect(page.get_by_text("Curves appear when a worker takes the run.")).to_be_visible()
+    # The group of an earlier attempt is not one that it is in.
+    expect(page.get_by_role("region", name="Progress")).not_to_contain_text("together")
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("region", name="Result")).to_contain_text("Cancelled")
     expect(page.get_by_role("alert")).to_have_count(0)

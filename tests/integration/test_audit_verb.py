@@ -19,6 +19,7 @@ from core.training import audit_command
 from core.training.group import WarmBackbones
 from tests.integration.test_views_api import client_of
 from tests.seeding import new_store
+from tests.store_tools import submit
 from tests.tiny import make_tiny_bert
 from tests.training_tools import succeeded, train, write_task
 
@@ -133,6 +134,19 @@ def test_a_run_that_chooses_nothing_is_refused_with_the_reason(
     folder = desk.home / "artifacts" / "plain" / "r0" / "adapter"
     assert audit_command.main([str(folder)]) == audit_command.BAD_INPUT
     assert "prompt_tuning chooses nothing" in capsys.readouterr().err
+
+
+def test_a_run_without_an_adapter_is_refused_by_its_state(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = submit(desk.store)
+    slug = f"S{study.number}-1"
+    waiting = said(capsys, slug, code=audit.BAD_INPUT)
+    assert f"{slug} (queued) has no trained adapter to audit. Wait until" in waiting
+    with desk.store.write() as session:
+        runs.request_cancel(session, study.run_ids[0])
+    never = said(capsys, slug, code=audit.BAD_INPUT)
+    assert f"{slug} (cancelled) has no trained adapter to audit. Retry it" in never
 
 
 def test_the_page_of_a_trained_run_has_its_audit(desk: Desk, tmp_path: Path) -> None:

@@ -103,8 +103,8 @@ def a_final_twice(session: Session) -> None:
 DAMAGE = {
     "it is succeeded at version": event_after_the_end,
     "it made 4 updates and has no train/loss": lost_points,
-    "train/loss has 3 points up to step 4": gap,
-    "attempt 2 began at step 3, but step 6 of attempt 1 is still there": late_points,
+    "train/loss has 3 points up to update 4": gap,
+    "attempt 2 began at update 3, but update 6 of attempt 1 is still there": late_points,
     "the same final run twice": a_final_twice,
     "but its worker is stopped": update(Worker).values(state="stopped"),
     "held by a worker that does not train": update(Worker).values(role="predict"),
@@ -118,12 +118,14 @@ DAMAGE = {
     "has no outcome and has ended": update(Attempt).values(outcome=""),
     "but its last attempt failed": update(Attempt).values(outcome="failed", ended_at=utcnow()),
     "is behind its last attempt's": update(Run).where(RUNNING).values(fence=2, attempt=2),
-    "continues from step 0, but step 3": update(Run).values(checkpoint_step=0),
+    "continues from update 0, but update 3": update(Run).values(checkpoint_step=0),
     "the start of its attempt 2": update(Checkpoint).values(step=1, attempt=2),
     "attempt 7, which never was": update(Checkpoint).values(attempt=7),
     "its adapter is not registered": delete(Artifact),
-    "train/loss ends at step 4": update(Run).where(SUCCEEDED).values(result={"updates": 5}),
-    "it was claimed 1 times": update(RunEvent).where(RunEvent.version == 2).values(after="queued"),
+    "train/loss ends at update 4": update(Run).where(SUCCEEDED).values(result={"updates": 5}),
+    "it was claimed 1 time in": update(RunEvent)
+    .where(RunEvent.version == 2)
+    .values(after="queued"),
     "2 endings since it was last queued again": update(RunEvent)
     .where(RunEvent.after == "running", RunEvent.run_id.in_(select(Run.id).where(SUCCEEDED)))
     .values(after="failed", before=""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from core.recipe import RunConfig
 from core.reporting import Checkpoint
 from core.states import Outcome
 from core.store import runs, studies, workers
+from core.store.models import Run
 from core.store.session import Store
 from tests.store_tools import (
     attempts,
@@ -138,3 +140,23 @@ def test_the_start_travels_to_the_trainer() -> None:
     member = TrainMember(run_id="r", config=config, folder="/f", init_from="/a/adapter")
     order = Train(group_id="g", members=(member,))
     assert decode_down(encode(order)) == order
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"method": {"kind": "token_shift"}}, "stop that and start it again"),
+        ({"schema_version": 9}, "cannot be read by this version"),
+    ],
+)
+def test_a_run_that_this_process_cannot_read_fails_with_the_way_out_and_holds_up_no_other(
+    store: Store, tmp_path: Path, change: dict[str, object], told: str
+) -> None:
+    first, second = submit(store, recipe(seeds=(0, 1))).run_ids
+    with store.write() as session:
+        run = session.get_one(Run, first)
+        run.config = json.dumps({**json.loads(run.config), **change})
+    assert [run.id for run in claimed(store, tmp_path)] == [second]
+    failed = row(store, first)
+    assert (failed.state, failed.exit_kind) == ("failed", "config")
+    assert told in failed.exit_detail

@@ -26,7 +26,7 @@ from core.store.clock import utcnow
 from core.store.columns import new_id
 from core.store.models import Attempt, Run, Worker
 from core.store.session import Store
-from tests.store_tools import claim, recipe, start, submit, worker
+from tests.store_tools import claim, end, recipe, start, submit, worker
 
 MANY = 10_000
 MOST_QUERIES = 7
@@ -240,6 +240,26 @@ def test_every_attempt_tells_how_it_ended_and_has_its_log(
     assert (one["title"], one["notice"]) == ("Evaluation failed", "Another environment.")
     assert (one["device"], one["outcome"], one["has_log"]) == ("cpu", "failed", True)
     assert client.get(f"/api/runs/{run_id}/attempts/2/log").status_code == 404
+
+
+def test_the_time_of_a_run_is_that_of_its_attempts(client: TestClient, store: Store) -> None:
+    (run_id,) = submit(store).run_ids
+    mine = worker(store)
+    began = utcnow() - timedelta(hours=1)
+    # It works for 30 seconds, waits for 20 minutes, works for 70 more and is cancelled later.
+    for number, (at, seconds) in enumerate([(0, 30), (1230, 70)], 1):
+        held = start(store, mine, step=4 * number)
+        end(store, held, Outcome.DRAINED, detail="the worker is shutting down")
+        first = began + timedelta(seconds=at)
+        span = {"started_at": first, "ended_at": first + timedelta(seconds=seconds)}
+        with store.write() as session:
+            one = (Attempt.run_id == run_id, Attempt.attempt == number)
+            session.execute(update(Attempt).where(*one).values(**span))
+    with store.write() as session:
+        endings.request_cancel(session, run_id)
+    body = get(client, f"/runs/{run_id}")
+    assert body["seconds_at_work"] == 100
+    assert [one["seconds"] for one in body["attempts"]] == [30, 70]
 
 
 def test_a_log_outside_the_home_folder_is_not_read(

@@ -74,9 +74,31 @@ def test_an_interrupted_study_stays_queued(home: Path) -> None:
         process.terminate()
         process.communicate()
     assert process.returncode == 130
-    assert "stay queued" in said
+    assert "still queued; 'studio up'" in said
     assert [child for child in everyone if not is_gone(child)] == []
     assert set(states(home)) == {RunState.QUEUED}
+
+
+NIGHT = "No worker serves the queue night now; start one."
+
+
+@pytest.mark.parametrize(
+    ("queue", "note", "url", "were_ours", "told"),
+    [
+        ("default", "", "", True, "'studio up' or the next 'studio run' goes on"),
+        ("default", NIGHT, "http://h", False, "the studio at http://h goes on with 1 run."),
+        ("night", NIGHT, "http://h", False, NIGHT),
+        ("night", NIGHT, "", True, NIGHT),
+        ("night", "", "http://h", False, "the workers of the queue night go on with 1 run."),
+        ("night", "", "", True, "./studio worker --queues night."),
+    ],
+)
+def test_an_interrupted_command_says_who_goes_on(
+    queue: str, note: str, url: str, were_ours: bool, told: str
+) -> None:
+    said = command.interrupted(1, queue, note, url=url, were_ours=were_ours)
+    assert said.startswith("Interrupted")
+    assert said.endswith(told if told.endswith(".") else f"{told}.")
 
 
 def known_states(home: Path) -> list[RunState]:

@@ -75,7 +75,7 @@ def test_a_damaged_checkpoint_is_given_up_for_the_one_before(store: Store) -> No
         with store.read() as session:
             told.append(reasons(session, run.id)[0])
     assert told == [
-        "checkpoint 60 is damaged; continues from step 50",
+        "checkpoint 60 is damaged; continues from update 50",
         "checkpoint 50 is damaged; starts again from the beginning",
     ]
     run = claim(store, mine)[0]

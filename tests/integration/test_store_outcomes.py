@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from core.errors import BackboneChanged, DiskFull, EvaluationError, NonFiniteLoss, StudioError
-from core.reporting import Ending
+from core.reporting import Ending, Progress
 from core.states import Outcome, RunState
 from core.store import endings, runs, workers
 from core.store.clock import database_time, utcnow
@@ -56,7 +56,7 @@ def test_a_stalled_run_is_tried_again_later_each_time_and_then_fails(store: Stor
     assert waits == [5, 30, 120]
     with store.read() as session:
         assert reasons(session, run.id)[0] == (
-            "stalled at step 10 (no step for 130 s); continues from step 5 after 120 s"
+            "stalled at update 10 (no step for 130 s); continues from update 5 after 120 s"
         )
     last = start(store, mine, step=10)
     assert end(store, last, Outcome.STALLED, detail="no step for 130 s") is RunState.FAILED
@@ -101,6 +101,26 @@ def test_a_stall_in_a_group_costs_nobody_anything(store: Store) -> None:
         assert attempt.log_tail == f"log of {run.id}"
         now = row(store, run.id)
         assert (now.state, now.must_run_alone, now.infra_left) == ("queued", True, 3)
+
+
+def test_the_event_of_a_group_that_died_says_everything_once(store: Store) -> None:
+    submit(store, recipe(seeds=(0, 1)))
+    mine = worker(store)
+    group = claim(store, mine, 2)
+    killed = "The trainer was ended by SIGKILL from outside while 2 runs trained together."
+    with store.write() as session:
+        first, second = group
+        assert runs.started(session, first.id, first.fence)
+        assert runs.register_checkpoint(session, first.id, first.fence, checkpoint(5))
+        runs.progress(session, first.id, first.fence, Progress("training", 7, 100))
+        endings.release_all(session, mine, {run.id: run.fence for run in group}, killed)
+    rest = "Which of them caused it is not known, so each is tried alone; this one was at update"
+    with store.read() as session:
+        told = [reasons(session, run.id)[0] for run in group]
+    assert told == [
+        f"{killed} {rest} 7 and continues from update 5",
+        f"{killed} {rest} 0 and starts again from the beginning",
+    ]
 
 
 def test_host_memory_is_tried_once_more_and_device_memory_is_not(store: Store) -> None:

@@ -114,7 +114,7 @@ def test_a_beat_brings_the_wish_to_stop(store: Store) -> None:
         assert runs.request_cancel(session, run.id) is RunState.STOPPING
         assert runs.beat(session, mine, {run.id: run.fence}) == {run.id: StopKind.CANCEL}
     assert end(store, run, Outcome.CANCELLED) is RunState.CANCELLED
-    assert row(store, run.id).exit_detail == "stopped as asked at step 3"
+    assert row(store, run.id).exit_detail == "stopped as asked at update 3"
 
 
 def test_a_run_that_finishes_while_stopping_is_cancelled(store: Store) -> None:
@@ -155,6 +155,18 @@ def test_a_queued_run_is_cancelled_at_once(store: Store) -> None:
     assert claim(store, worker(store)) == []
 
 
+def test_a_run_cancelled_between_its_attempts_says_what_it_had_done(store: Store) -> None:
+    submit(store)
+    run = start(store, worker(store), step=37)
+    end(store, run, Outcome.DRAINED, detail="the worker is shutting down")
+    with store.write() as session:
+        assert runs.request_cancel(session, run.id) is RunState.CANCELLED
+    told = "cancelled by user while it waited, after 37 updates"
+    assert row(store, run.id).exit_detail == told
+    with store.read() as session:
+        assert reasons(session, run.id)[0] == told
+
+
 def test_crashes_back_off_and_end_when_the_budget_is_used_up(store: Store) -> None:
     submit(store)
     mine = worker(store)
@@ -184,7 +196,7 @@ def test_the_event_of_a_crash_says_where_it_continues(store: Store) -> None:
     end(store, run, Outcome.CRASHED, detail="trainer died (signal 9)")
     with store.read() as session:
         assert reasons(session, run.id)[0] == (
-            "trainer died (signal 9) at step 37; continues from step 30 after 1 s"
+            "trainer died (signal 9) at update 37; continues from update 30 after 1 s"
         )
     make_ready(store)
     again = claim(store, mine)[0]

@@ -78,9 +78,9 @@ def test_a_killed_trainer_is_followed_by_one_that_continues(
     assert first.outcome == "crashed"
     assert "SIGKILL" in first.detail
     assert 10 <= first.last_step < 60
-    assert f"SIGKILL from outside at step {first.last_step}; continues" in watcher.told(run_id)
+    assert f"SIGKILL from outside at update {first.last_step}; continues" in watcher.told(run_id)
     assert second.resumed_from_step >= 10
-    assert f"continues from step {second.resumed_from_step}" in watcher.told(run_id)
+    assert f"continues from update {second.resumed_from_step}" in watcher.told(run_id)
     with file_store.read() as session:
         page = scalars.read_curves(session, {run_id: scalars.Cursor()})[run_id]
     assert page.curves["train/loss"].steps == list(range(1, 61)), "no gap and no step twice"

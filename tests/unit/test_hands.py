@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import sys
 import threading
@@ -19,7 +20,9 @@ from core.local.hands import Hands
 from core.local.lock import HomeLock
 from core.local.wait import StopRequest, trains_demo
 from core.settings import Settings
+from core.store import workers
 from core.store.migrate import require_head, upgrade
+from core.store.session import Store
 
 
 @pytest.fixture
@@ -87,6 +90,56 @@ def test_a_predictor_is_started_beside_an_owner_that_has_none(
         assert guest.are_ours is own
         guest.tend()
         assert owner.path.read_text() == before
+    finally:
+        guest.release()
+
+
+@pytest.mark.parametrize(
+    ("url", "children", "others", "says"),
+    [
+        ("", {"predictor": (1, 0.0)}, False, []),
+        ("", {"worker": (1, 0.0)}, False, ["the command that did this work has stopped; it goes"]),
+        ("http://127.0.0.1:1", {}, False, ["the studio at http://127.0.0.1:1 has stopped; it"]),
+        ("", {"worker": (1, 0.0)}, True, []),
+    ],
+    ids=["predict had it", "run had it", "up had it", "others serve"],
+)
+def test_taking_over_is_told_only_where_the_owner_did_the_work(
+    home: Path,
+    owner: HomeLock,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    children: dict[str, tuple[int, float]],
+    others: bool,
+    says: list[str],
+) -> None:
+    idle = [Child("worker", [sys.executable, "-c", "input()"])]
+    monkeypatch.setattr(hands, "workshop", lambda *_: idle)
+    monkeypatch.setattr(hands, "upgrade_in_child", lambda *_: None)
+    owner.write("up" if url else "run", url, children)
+    told: list[str] = []
+    settings = Settings(home=home)
+    upgrade(settings.sqlalchemy_url)
+    guest = Hands(settings, StopRequest(), told.append, queue="night")
+    if others:
+        store = Store(settings.sqlalchemy_url)
+        with contextlib.closing(store), store.write() as session:
+            workers.register(
+                session, name="w", role="train", host="h", pid=1, queues=["default", "night"]
+            )
+    try:
+        guest.take()
+        guest.tend()
+        assert (told, guest.are_ours, guest.url) == ([], False, url)
+        # A worker that nobody has to start is on its way where no other one had the work.
+        assert guest.will_serve("default")
+        assert guest.will_serve("night") is ("predictor" in children)
+        owner.release()
+        guest.tend()
+        assert guest.are_ours
+        assert guest.url == ""
+        assert guest.will_serve("night")
+        assert [text[: len(start)] for text, start in zip(told, says, strict=True)] == says
     finally:
         guest.release()
 

@@ -80,9 +80,9 @@ def test_durations_are_readable(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_what_is_trained_now_is_named_once_with_its_step() -> None:
+def test_what_is_trained_now_is_named_once_with_its_update() -> None:
     assert doing([QUEUED]) == "waiting for the worker"
-    assert doing([RUNNING, RUNNING, QUEUED]) == "prompt_tuning ×2: step 30 of 120"
+    assert doing([RUNNING, RUNNING, QUEUED]) == "prompt_tuning ×2: update 30 of 120"
     assert doing([DONE]) == "finishing"
 
 
@@ -102,6 +102,22 @@ def test_without_a_terminal_each_change_is_one_line() -> None:
     assert len(lines) == 2
     assert "running" in lines[0]
     assert "succeeded, dev accuracy 71.4" in lines[1]
+
+
+def test_runs_on_several_backbones_are_told_apart() -> None:
+    other = replace(RUNNING, id="r5", ordinal=2, backbone="deberta")
+    assert doing([RUNNING, other]) == (
+        "prompt_tuning (minilm), prompt_tuning (deberta): update 30 of 120"
+    )
+    console = Console(file=io.StringIO(), width=100)
+    with StudyProgress(console, 2) as progress:
+        progress.show([replace(RUNNING, id="r1"), other])
+    first, second = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert first.endswith("S3-1 prompt_tuning (minilm) on cb: running")
+    assert second.endswith("S3-2 prompt_tuning (deberta) on cb: running")
+    text = shown(results_table([COMPARED, replace(COMPARED, slug="S3-2", backbone="deberta")], {}))
+    assert "minilm" in text
+    assert "deberta" in text
 
 
 def test_the_table_holds_everything_a_reader_asks_for() -> None:
@@ -167,6 +183,10 @@ def test_a_joint_run_has_a_line_for_each_task_and_is_set_beside_its_control() ->
     for part in ("80.0", "75.0", "+5.0"):
         assert part in line
     assert gains_table(control) is None
+    both = [*rows, *control, *(replace(row, backbone="deberta") for row in [*rows, *control])]
+    two = gains_table(both)
+    assert two is not None
+    assert all(name in shown(two) for name in ("cb, minilm", "cb, deberta"))
 
 
 def test_averages_are_said_with_their_reason() -> None:
@@ -176,6 +196,8 @@ def test_averages_are_said_with_their_reason() -> None:
     assert "copa, multirc and record are missing" in official
     assert "multirc is missing" in paper
     assert average_lines(most[:2]) == []
+    other = [replace(row, backbone="deberta") for row in most]
+    assert "prompt_tuning, deberta, full data: no number" in " ".join(average_lines(most + other))
 
 
 def test_how_checkpoints_were_chosen_is_said_where_it_was_not_dev() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from core.reporting import Progress
+from worker.active import Group
+from worker.deaths import judge_stall
 from worker.stall import PATIENCE, StallWatch, Standing
 
 LIMIT = 120.0
@@ -103,3 +106,14 @@ def test_time_in_which_nobody_looked_or_heard_is_not_counted() -> None:
     assert group.watch.look(group.members, group.now) is Standing.MOVING
     assert group.after(10 * LIMIT, can_hear=False) is Standing.MOVING
     assert group.after(LIMIT) is Standing.HUNG
+
+
+def test_a_group_that_was_ended_says_so_before_the_reason() -> None:
+    members: Any = {"a": Member("a"), "b": Member("b")}
+    group = Group("g", members, 2, Path("log"), sent=True)
+    silence = "it told no progress for 130 seconds; the limit is 120"
+    assert judge_stall(group, silence).detail == (
+        f"The trainer was ended while 2 runs trained together: {silence}."
+    )
+    del members["b"]
+    assert judge_stall(group, silence).detail == f"The trainer was ended: {silence}."

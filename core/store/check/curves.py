@@ -15,6 +15,7 @@ from core.states import RunState
 from core.store.check.report import Finding, Life
 from core.store.curve_arrays import unpack_steps
 from core.store.models_data import ScalarChunk, ScalarPyramid, ScalarSummary
+from core.wording import counted
 
 LOSS = "train/loss"
 """The scalar that training tells at every step, so that its curve has no gap."""
@@ -83,11 +84,11 @@ def _points(chunk: Any, curve: _Curve) -> Iterable[str]:
     """Steps rise over the chunks of a scalar, and only the last chunk takes points."""
     steps = unpack_steps(chunk.steps)
     if len(steps) != chunk.points or len(chunk.values) != 8 * chunk.points:
-        yield f"{chunk.points} points are announced, {len(steps)} are there"
+        yield f"{counted(chunk.points, 'point')} announced, {len(steps)} there"
     elif (np.diff(steps) <= 0).any() or steps[0] <= curve.last_step:
-        yield "its steps do not rise"
+        yield "its updates do not rise"
     elif (steps[0], steps[-1]) != (chunk.first_step, chunk.last_step):
-        yield "its first and last step are recorded wrongly"
+        yield "its first and last update are recorded wrongly"
     if curve.open_chunks:
         yield "it comes after a chunk that still takes points"
 
@@ -100,13 +101,13 @@ def _owner(chunk: Any, life: Life) -> Iterable[str]:
         return
     if chunk.first_step < mine.resumed_from:
         yield (
-            f"attempt {mine.number} began at step {mine.resumed_from} and told step "
+            f"attempt {mine.number} began at update {mine.resumed_from} and told update "
             f"{chunk.first_step}"
         )
     for later in life.tries[mine.number :]:
         if chunk.last_step > later.resumed_from:
             yield (
-                f"attempt {later.number} began at step {later.resumed_from}, but step "
+                f"attempt {later.number} began at update {later.resumed_from}, but update "
                 f"{chunk.last_step} of attempt {mine.number} is still there"
             )
             return
@@ -117,18 +118,19 @@ def _loss(life: Life, curve: _Curve | None) -> Iterator[Finding]:
     run = life.row
     if curve is None:
         if run.state == RunState.SUCCEEDED and run.updates:
-            what = f"it made {run.updates} updates and has no {LOSS}"
+            what = f"it made {counted(run.updates, 'update')} and has no {LOSS}"
             yield life.finding(what, AGAIN)
         return
     if curve.count != curve.last_step:
-        what = f"{LOSS} has {curve.count} points up to step {curve.last_step}"
+        what = f"{LOSS} has {counted(curve.count, 'point')} up to update {curve.last_step}"
         yield life.finding(what, AGAIN)
     elif run.state == RunState.SUCCEEDED:
         if run.updates is not None and curve.last_step != run.updates:
-            what = f"it made {run.updates} updates, {LOSS} ends at step {curve.last_step}"
+            made = counted(run.updates, "update")
+            what = f"it made {made}, {LOSS} ends at update {curve.last_step}"
             yield life.finding(what, AGAIN)
     elif curve.last_step < run.checkpoint_step:
-        what = f"it continues from step {run.checkpoint_step}, {LOSS} ends at {curve.last_step}"
+        what = f"it continues from update {run.checkpoint_step}, {LOSS} ends at {curve.last_step}"
         yield life.finding(what, AGAIN)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from core.states import ACTIVE, ENDED, Outcome, RunState, may_move
 from core.store.check.report import Finding, Life
+from core.wording import counted
 
 RESTORE = "restore a backup, or launch it again"
 RESTART = "restart its worker; if it stays so, cancel and retry the run"
@@ -81,12 +82,13 @@ def _attempts(life: Life) -> Iterator[Finding]:
             )
             yield life.finding(what, RESTORE)
     if run.attempt != len(tries):
-        what = f"it counts {run.attempt} attempts, {len(tries)} are recorded"
+        what = f"it counts {counted(run.attempt, 'attempt')}, recorded: {len(tries)}"
         yield life.finding(what, RESTORE)
         return
     claims = sum(after == RunState.STARTING for _, _, after in life.events)
     if claims != len(tries):
-        yield life.finding(f"it was claimed {claims} times in {len(tries)} attempts", RESTORE)
+        tried = counted(len(tries), "attempt")
+        yield life.finding(f"it was claimed {counted(claims, 'time')} in {tried}", RESTORE)
     if tries:
         yield from _last_attempt(life)
 
@@ -172,10 +174,11 @@ def examine_kept(
         return
     registered = {row.step for row in checkpoints if row.state == "registered"}
     if run.checkpoint_step > 0 and run.checkpoint_step not in registered:
-        what = f"no checkpoint is registered at step {run.checkpoint_step}"
+        what = f"no checkpoint is registered at update {run.checkpoint_step}"
         yield life.finding(what, "cancel it and launch it again")
     elif registered and max(registered) != run.checkpoint_step:
-        what = f"it continues from step {run.checkpoint_step}, but step {max(registered)} is there"
+        newest = max(registered)
+        what = f"it continues from update {run.checkpoint_step}, but update {newest} is there"
         yield life.finding(what, REPAIR)
     if artifacts:
         yield life.finding("it has artifacts but has not succeeded", REPAIR)

@@ -22,6 +22,13 @@ def read_config(text: str, slug: str) -> RunConfig:
         return RunConfig.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "union_tag_invalid" and first["loc"] == ("method",):
+            # Methods are found when a process starts.
+            raise ConfigError(
+                f"The method '{first['ctx']['tag']}' of {slug} is not known here.",
+                hint="If it was added after this studio or worker started, stop that and start it "
+                "again; then retry the run.",
+            ) from error
         place = ".".join(str(part) for part in first["loc"])
         raise ConfigError(
             f"The config of {slug} cannot be read by this version: {first['msg']} at '{place}'.",
