@@ -267,3 +267,18 @@ def test_narrow_screens_do_not_scroll_sideways(browser: Browser, site: Site, sch
     page.wait_for_selector("article.answer")
     assert_fits(page)
     context.close()
+
+
+def test_equal_methods_say_what_differs_and_a_telephone_shows_it(site: Site, page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    visit(page, site, f"/compare?study={site.seeded.finished},S2&split=dev")
+    rows = page.get_by_role("region", name="Comparison table").locator("tbody th")
+    equal = rows.filter(has_text="fine_tuning").locator(".apart")
+    expect(equal).to_have_text(["[batch_size 16]", "[batch_size 8]"])
+    drawn(page, "learning_curve")
+    legend = page.locator("section", has=page.locator("[data-chart=learning_curve]"))
+    name = legend.get_by_role("button", name="fine_tuning [batch_size 16]")
+    expect(name.locator(".line-sample")).to_be_visible()
+    name.click()
+    expect(name).to_have_attribute("aria-pressed", "false")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
