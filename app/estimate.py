@@ -9,6 +9,7 @@ from statistics import median
 from core.data.tokens import length_class
 from core.methods import BackboneFacts
 from core.tasks import TASKS
+from core.wording import counted
 
 CPU_FLOPS = 8e10
 """Floating-point operations a second that two ordinary cores reach in such steps."""
@@ -16,8 +17,9 @@ CPU_FLOPS = 8e10
 OVERHEAD_SECONDS = 0.01
 """Time of one update that does not depend on its size."""
 
-PASSES = {"linear_probe": 1.0, "fine_tuning": 3.0}
-PROMPT_PASSES = 2.0
+TRIPS = {"linear_probe": 1.0, "fine_tuning": 3.0}
+PROMPT_TRIPS = 2.0
+"""Work of an update on one row, in forward passes."""
 UNKNOWN_WEIGHTS = 85_000_000
 
 
@@ -27,6 +29,7 @@ class StepTime:
 
     Attributes:
         task: Its task, or all of a joint run with ``+`` between.
+        passes: Rows that an update made of each row of its batch, see ``MethodConfig.passes``.
         seconds: Wall seconds an update, divided by the runs that trained together.
     """
 
@@ -35,6 +38,7 @@ class StepTime:
     method_kind: str
     max_tokens: int
     batch_size: int
+    passes: int
     seconds: float
 
 
@@ -46,6 +50,7 @@ class Load:
         task: Their task, or all of a joint run with ``+`` between.
         tokens: Mean length of a row with its prompt vectors, a count.
         rows: Rows an example on average: one, or one a choice.
+        passes: Rows that an update makes of each row of its batch, see ``MethodConfig.passes``.
         repeats: Runs of this kind.
         facts: Sizes of the backbone; None when not known here.
         num_dev: Rows of dev.
@@ -57,6 +62,7 @@ class Load:
     method_kind: str
     max_tokens: int
     batch_size: int
+    passes: int
     updates: int
     repeats: int
     tokens: float
@@ -81,7 +87,40 @@ class Estimate:
     basis: str
 
 
-def _like(load: Load, history: Sequence[StepTime]) -> list[StepTime]:
+@dataclass(frozen=True)
+class _Nearest:
+    """Finished runs that a load is timed by.
+
+    Attributes:
+        update: Seconds of one update of the load.
+        used: Runs that it rests on, a count.
+        is_like: True when they make as many passes; else the time was scaled by them.
+    """
+
+    update: float
+    used: int
+    is_like: bool
+
+
+def _nearest(load: Load, history: Sequence[StepTime]) -> _Nearest | None:
+    """Time an update by the runs that come nearest: of as many passes, then of the same task.
+
+    An update takes the longer the more passes it makes; how long the texts of another task were is
+    not recorded.
+    """
+    by_distance: dict[tuple[bool, bool], list[float]] = {}
+    for past in _comparable(load, history):
+        distance = (past.passes != load.passes, past.task != load.task)
+        scaled = past.seconds * load.passes / past.passes
+        by_distance.setdefault(distance, []).append(scaled)
+    if not by_distance:
+        return None
+    distance = min(by_distance)
+    return _Nearest(median(by_distance[distance]), len(by_distance[distance]), not distance[0])
+
+
+def _comparable(load: Load, history: Sequence[StepTime]) -> list[StepTime]:
+    """Choose finished runs of the same method, backbone, batch and longest input."""
     return [
         past
         for past in history
@@ -107,9 +146,9 @@ def rough_seconds(load: Load) -> float:
     facts = load.facts
     weights = 12 * facts.layers * facts.hidden**2 if facts else UNKNOWN_WEIGHTS
     row_seconds = 2.0 * weights * load.tokens / CPU_FLOPS
-    passes = PASSES.get(load.method_kind, PROMPT_PASSES)
-    batch = load.batch_size * load.rows
-    training = load.updates * (batch * row_seconds * passes + OVERHEAD_SECONDS)
+    trips = TRIPS.get(load.method_kind, PROMPT_TRIPS)
+    rows = load.batch_size * load.rows * load.passes
+    training = load.updates * (rows * row_seconds * trips + OVERHEAD_SECONDS)
     return training + load.evaluations * load.num_dev * row_seconds
 
 
@@ -121,20 +160,27 @@ def estimate(loads: Sequence[Load], history: Sequence[StepTime], all_known: bool
         history: Finished runs, newest first.
         all_known: False when a task's files could not be read.
     """
-    seconds, used, guessed = 0.0, 0, 0
+    seconds, guessed = 0.0, 0
+    found: list[_Nearest] = []
     for load in loads:
-        past = _like(load, history)
-        if past:
-            one = median(item.seconds for item in past) * load.updates
-            used += len(past)
-        else:
-            one = rough_seconds(load)
+        nearest = _nearest(load, history)
+        if nearest is None:
             guessed += 1
-        seconds += one * load.repeats
-    if not guessed and all_known:
-        basis = f"From {used} finished runs of these kinds on this installation, one worker."
-    elif used:
-        basis = f"Rough: partly from {used} finished runs, the rest by a rule for two CPU cores."
-    else:
+            seconds += rough_seconds(load) * load.repeats
+        else:
+            found.append(nearest)
+            seconds += nearest.update * load.updates * load.repeats
+    used = counted(sum(nearest.used for nearest in found), "finished run")
+    are_like = all(nearest.is_like for nearest in found)
+    if not found:
         basis = "Rough: by a rule for two CPU cores; no like run has finished here yet."
-    return Estimate(seconds, bool(guessed) or not all_known, basis)
+    elif guessed or not all_known:
+        basis = f"Rough: partly from {used}, the rest by a rule for two CPU cores."
+    elif not are_like:
+        basis = (
+            f"Rough: from {used} of these methods, some with another number of passes an update, "
+            "which is reckoned in."
+        )
+    else:
+        basis = f"From {used} of these kinds on this installation, one worker."
+    return Estimate(seconds, bool(guessed) or not are_like or not all_known, basis)

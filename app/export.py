@@ -23,6 +23,8 @@ from core.store.migrate import require_head
 from core.store.session import Store
 
 DONE, BAD_INPUT = 0, 2
+TABLE_SPLITS = ("dev", "test")
+"""Splits that a table can be made of; train is never scored for one."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,8 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table.add_argument(
         "--split",
         default="",
-        choices=("dev", "test"),
-        help="default: test once it is open, else dev",
+        help=f"{' or '.join(TABLE_SPLITS)}; default: test once it is open, else dev",
     )
     leaderboard = verbs.add_parser("leaderboard")
     leaderboard.add_argument("reference")
@@ -92,6 +93,11 @@ def export_table(
     if write is None:
         endings = ", ".join(f".{name}" for name in FORMATS)
         raise ConfigError(f"{out.name}: a table is written as {endings}.", hint="Change the name.")
+    if split and split not in TABLE_SPLITS:
+        raise ConfigError(
+            f"--split {split}: a table is made of {' or '.join(TABLE_SPLITS)}.",
+            hint="Leave --split away for test once it is open, else dev.",
+        )
     with store.read() as session:
         asked = comparison.Question(tuple(studies), metric=metric, split=split)
         answer = comparison.compare(session, asked)

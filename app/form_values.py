@@ -202,7 +202,7 @@ def form_path(field: str, recipe_values: Mapping[str, Any]) -> str:
         place = int(number) if number.isdecimal() else len(chosen)
         if place >= len(chosen):
             return "methods.more" if number else "methods"
-        if not name:
+        if name in ("", "kind"):
             return "methods"
         kind = str(ALIASES.get(chosen[place], {"kind": chosen[place]})["kind"])
         return name if name == "num_virtual_tokens" else f"method.{kind}.{name}"

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from core.backbones.spec import BackboneChoice
-from core.methods import METHODS, LearningRates
+from core.methods import METHODS, Control, LearningRates
 from core.recipe import Recipe
 from core.recipe_parts import TaskChoice, Training, Tuning
 from core.regimes import REGIMES
@@ -117,15 +117,26 @@ def fields_of(
 
 
 def method_choices() -> tuple[tuple[str, str], ...]:
-    """Label and value of each method of the form: kinds, then the paper's names and controls."""
-    found: list[tuple[str, str]] = []
-    for kind, config in METHODS.items():
-        if is_offered(kind):
-            found.append((f"{config.TITLE} · {kind}", kind))
-        for alias, axes in config.ALIASES.items():
-            found.append((f"{_axes(axes) or config.TITLE} · {alias}", alias))
-    plain = [item for item in found if item[1] in METHODS]
-    return (*plain, *(item for item in found if item[1] not in METHODS))
+    """Label and value of each method of the form: kinds, the paper's names, then the controls."""
+    plain = [(f"{METHODS[kind].TITLE} · {kind}", kind) for kind in METHODS if is_offered(kind)]
+    named = [
+        (f"{_axes(axes)} · {alias}", alias)
+        for config in METHODS.values()
+        for alias, axes in config.ALIASES.items()
+        if alias not in config.CONTROLS
+    ]
+    told = [(f"Control: {found.title.lower()} · {alias}", alias) for alias, found in controls()]
+    return (*plain, *named, *told)
+
+
+def controls() -> tuple[tuple[str, Control], ...]:
+    """Names of the controls, and what each shows."""
+    return tuple(item for config in METHODS.values() for item in config.CONTROLS.items())
+
+
+def names_of(kind: str) -> tuple[str, ...]:
+    """Values of the form's methods that take the settings of a kind."""
+    return (*((kind,) if is_offered(kind) else ()), *METHODS[kind].ALIASES)
 
 
 def is_offered(kind: str) -> bool:
@@ -134,7 +145,7 @@ def is_offered(kind: str) -> bool:
 
 
 def _axes(axes: Mapping[str, object]) -> str:
-    words = {"task": "per task", "instance": "per input", "random": "at random"}
+    words = {"task": "per task", "instance": "per input"}
     names = {"position": "Position", "representation": "vectors"}
     parts = [
         f"{names.get(name, name)} {words[str(value)]}"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from app import workload
 from app.estimate import Estimate, StepTime, estimate
 from core.backbones.spec import BACKBONES
-from core.methods import Axis, BackboneFacts, MethodConfig, ParameterGroup
+from core.methods import METHODS, Axis, BackboneFacts, MethodConfig, ParameterGroup
 from core.recipe import Recipe
 from core.settings import Settings, get_settings
 from core.store.history import step_times
@@ -130,7 +133,14 @@ def _history(store: Store | None) -> Sequence[StepTime]:
     if store is None:
         return ()
     with store.read() as session:
-        return [StepTime(**row) for row in step_times(session)]
+        rows = step_times(session)
+    found = []
+    for row in rows:
+        settings = row.pop("method")
+        with suppress(ValidationError):  # another version's run, whose passes are not known here
+            passes = METHODS[row["method_kind"]].model_validate(settings).passes
+            found.append(StepTime(**row, passes=passes))
+    return found
 
 
 @dataclass(frozen=True)
@@ -260,6 +270,8 @@ def _comparison_warnings(recipe: Recipe) -> Iterator[str]:
         cell.partners and not cell.regime.is_joint for cell in recipe.cells()
     ):
         yield "No control: what joint training gains over each task alone will not be known."
+    for method in recipe.methods:
+        yield from method.unused
     if recipe.selection == "paper_practice":
         yield "Paper practice: checkpoints are chosen on the split that is reported."
     if recipe.num_trial_runs and seeds == 1:
@@ -269,8 +281,12 @@ def _comparison_warnings(recipe: Recipe) -> Iterator[str]:
 def _cost_warnings(recipe: Recipe) -> Iterator[str]:
     """Tell what will take long or has to be fetched."""
     total = recipe.num_final_runs + recipe.num_trial_runs
-    if any(method.SEPARATE for method in recipe.methods):
-        yield "Fine-tuning changes the backbone, so its runs train one after the other."
+    if alone := [method.label for method in recipe.methods if method.SEPARATE]:
+        verb, whose = ("changes", "its") if len(alone) == 1 else ("change", "their")
+        yield (
+            f"{' and '.join(alone)} {verb} the inside of the backbone, so {whose} runs train one "
+            "after the other."
+        )
     if recipe.tuning.folds > 1:
         yield f"Cross-fitting: each trial is run {recipe.tuning.folds} times, once a fold."
     if total > MANY_RUNS:

@@ -163,6 +163,7 @@ def _load(
         method_kind=cell.method.kind,
         max_tokens=training.max_tokens,
         batch_size=min(batch, max(part.num_train for part in parts)),
+        passes=cell.method.passes,
         updates=total,
         repeats=repeats,
         tokens=mean(tokens) + cell.method.prompt_length,

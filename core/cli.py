@@ -339,7 +339,9 @@ def export_table(
     studies: Annotated[list[str], typer.Argument(help="Studies, for example S3.")],
     out: Annotated[Path, typer.Option(help="File to write: .csv, .md or .tex.")],
     metric: Annotated[str, typer.Option(help="A metric, primary or official.")] = "",
-    split: Annotated[str, typer.Option(help="dev or test.")] = "",
+    split: Annotated[
+        str, typer.Option(help="dev or test; default: test once it is open, else dev.")
+    ] = "",
     home: Home = None,
 ) -> None:
     """Write the comparison of methods as a file."""

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
 ENDS = (".", "!", "?", ":", ";", "…")
 """What a message may end with before a hint follows; anything else gets a full stop."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from app.components.html import chip, code_block, fill, join
+from app.estimate import Estimate
 from app.preview import MethodPreview, Preview, TaskExamples
 from core.errors import ConfigError
 
@@ -30,8 +31,13 @@ def duration_text(seconds: float) -> str:
     return f"about {seconds / 3600:.1f} h"
 
 
-def preview_card(view: Preview) -> Markup:
-    """Draw the card of a valid recipe."""
+def preview_card(view: Preview, *, with_time: bool = True) -> Markup:
+    """Draw the card of a valid recipe.
+
+    Args:
+        view: What will happen.
+        with_time: False where the estimate may be old, so that it is told later.
+    """
     noun = "run" if view.num_runs == 1 else "runs"
     trials = (
         fill(
@@ -46,7 +52,7 @@ def preview_card(view: Preview) -> Markup:
         '{noun} <span class="muted">= {grid}</span></p><dl>{trials}'
         "<dt>Training examples</dt><dd>{examples}</dd>"
         "<dt>Updates a run</dt><dd>{updates}</dd>"
-        '<dt>Time, one worker</dt><dd>{time} {rough}<span class="muted small">{basis}</span></dd>'
+        "<dt>Time, one worker</dt><dd>{time}</dd>"
         '</dl>{table}{warnings}<details class="more"><summary>Recipe and command</summary>{yaml}'
         '<p class="muted small">Saved as my-recipe.yaml, the same without a browser:</p>{command}'
         "</details></section>",
@@ -57,13 +63,21 @@ def preview_card(view: Preview) -> Markup:
         trials=trials,
         examples=_examples(view.examples),
         updates=_span(view.updates),
-        time=duration_text(view.estimate.seconds),
-        rough=chip("rough", "warn") if view.estimate.is_rough else Markup(),
-        basis=view.estimate.basis.removeprefix("Rough: ").capitalize(),
+        time=_time(view.estimate) if with_time else "…",
         table=_method_table(view.methods),
         warnings=_warnings(view.warnings),
         yaml=code_block(view.yaml),
         command=code_block(view.command),
+    )
+
+
+def _time(estimate: Estimate) -> Markup:
+    basis = estimate.basis.removeprefix("Rough: ")
+    return fill(
+        '{time} {rough}<span class="muted small">{basis}</span>',
+        time=duration_text(estimate.seconds),
+        rough=chip("rough", "warn") if estimate.is_rough else Markup(),
+        basis=basis[:1].upper() + basis[1:],
     )
 
 

@@ -58,8 +58,11 @@ class NewForm:
         return ["" if value is None else value for value in found]
 
     def first_sight(self) -> tuple[Markup, str, str]:
-        """Card, button and text of a fresh form, part of the page, so that it is usable at once."""
-        card, label, recipe = self._drawn(default_values(self._tasks))
+        """Card, button and text of a fresh form, part of the page, so that it is usable at once.
+
+        The page is built once, so the time on the card is left to ``opened``.
+        """
+        card, label, recipe = self._drawn(default_values(self._tasks), with_time=False)
         return card, label, recipe.to_yaml() if recipe else ""
 
     def changed(self, *entered: Any) -> tuple[str, Any, Values, Any]:
@@ -68,11 +71,18 @@ class NewForm:
         card, button, recipe = self._shown(values)
         return card, button, values, recipe.to_yaml() if recipe else gr.skip()
 
+    def seen_again(self, *entered: Any) -> tuple[str, gr.Button]:
+        """Draw the card again when the page comes back into sight: runs may have finished."""
+        card, button, _ = self._shown(self._values(entered))
+        return card, button
+
     def _shown(self, values: Values) -> tuple[str, gr.Button, Recipe | None]:
         card, label, recipe = self._drawn(values)
         return str(card), gr.Button(label, interactive=recipe is not None), recipe
 
-    def _drawn(self, values: Values) -> tuple[Markup, str, Recipe | None]:
+    def _drawn(
+        self, values: Values, *, with_time: bool = True
+    ) -> tuple[Markup, str, Recipe | None]:
         try:
             recipe = recipe_from_values(values)
             if problems := recipe_problems(recipe, self._context.settings, self._context.store):
@@ -81,7 +91,7 @@ class NewForm:
             return problems_card(self._placed(error.problems, values)), "Queue runs", None
         view = preview(recipe, self._context.store, self._context.settings)
         noun = "run" if view.num_runs == 1 else "runs"
-        return preview_card(view), f"Queue {view.num_runs} {noun}", recipe
+        return preview_card(view, with_time=with_time), f"Queue {view.num_runs} {noun}", recipe
 
     def _placed(
         self, problems: Sequence[ConfigError], values: Mapping[str, Any]

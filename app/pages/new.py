@@ -22,6 +22,7 @@ from app.forms import (
     further_fields,
     method_choices,
     method_fields,
+    names_of,
     own_backbone_fields,
     own_task_fields,
     read_out_fields,
@@ -32,6 +33,7 @@ from app.forms import (
     template_field,
     training_fields,
 )
+from app.forms import controls as controls_of_methods
 from app.pages._context import PageContext
 from app.pages._new_form import FORM_TAB, YAML_TAB, NewForm
 from app.task_options import TaskOptions, task_options
@@ -77,6 +79,7 @@ def build(context: PageContext) -> None:
             card = static_html(first_card, elem_id="preview-card")
             queue_button = gr.Button(first_label, variant="primary", elem_id="queue-button")
             reset_button = gr.Button("Start over", size="sm", elem_id="reset-button")
+            seen_again = gr.Button("Draw again", elem_id="seen-again", elem_classes="no-room")
     inputs = list(controls.values())
     shown = [card, queue_button, draft]
     quiet: dict[str, Any] = {
@@ -92,6 +95,7 @@ def build(context: PageContext) -> None:
         trigger_mode="always_last",
         **quiet,
     )
+    seen_again.click(form.seen_again, inputs, [card, queue_button], **quiet)
     queued = queue_button.click(form.submit, [key, form_queue, *inputs], [target, card], **quiet)
     queued.success(None, target, None, js=REDIRECT, **quiet)
     entered = [key, yaml_queue, yaml_text]
@@ -234,6 +238,11 @@ def _method_step(controls: dict[str, Component], defaults: Values) -> None:
         defaults["methods"],
         "Position and vectors “per input” are the dynamic prompts of the paper.",
     )
+    lines = (
+        fill("<dt>{name}</dt><dd>{shows}</dd>", name=name, shows=found.shows)
+        for name, found in controls_of_methods()
+    )
+    static_html(fill('<dl class="control-notes muted small">{lines}</dl>', lines=join(lines)))
     tokens = FormField(
         "num_virtual_tokens",
         "Virtual tokens",
@@ -242,10 +251,13 @@ def _method_step(controls: dict[str, Component], defaults: Values) -> None:
         defaults["num_virtual_tokens"],
     )
     _add(controls, (tokens,))
-    with gr.Accordion("Advanced: settings of each method", open=False):
+    with gr.Accordion("Advanced: settings of the chosen methods", open=False):
         for kind, title in KIND_TITLES.items():
-            static_html(fill('<h3 class="inner-head">{title}</h3>', title=title))
-            _add(controls, method_fields(kind))
+            region = f"method-{kind.replace('_', '-')}"
+            with gr.Column(elem_id=region, elem_classes="task-setting"):
+                static_html(fill('<h3 class="inner-head">{title}</h3>', title=title))
+                _add(controls, method_fields(kind))
+            _shown_with(region, "methods", names_of(kind))
         static_html(Markup('<h3 class="inner-head">Further</h3>'))
         _add(controls, further_fields())
 

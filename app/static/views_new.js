@@ -1,4 +1,5 @@
-/* New experiment: repeats each problem at its control, so that it stands where it is mended. */
+/* New experiment: repeats each problem at its control, so that it stands where it is mended, and
+   draws the card again when the page is seen again. */
 
 const MARK = "studio-field-error";
 
@@ -39,6 +40,13 @@ function update() {
 document.addEventListener("click", (event) => {
   if (event.target.closest("[data-start-over]")) document.getElementById("reset-button")?.click();
 });
+
+/* Times on the card rest on finished runs, of which there may be more by now. */
+function seenAgain() {
+  document.getElementById("seen-again")?.click();
+}
+document.addEventListener("visibilitychange", () => { if (!document.hidden) seenAgain(); });
+window.addEventListener("pageshow", (event) => { if (event.persisted) seenAgain(); });
 
 let waiting = false;
 new MutationObserver(() => {

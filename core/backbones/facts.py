@@ -235,10 +235,9 @@ def _hub_failure(hub: str, revision: str, error: Exception, *, local_only: bool)
             hint="Choose minilm, which is bundled, or path: <folder with config.json, "
             "tokenizer.json and safetensors>, or leave offline mode.",
         )
-    reason = str(error).strip().splitlines()
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     return BackboneError(
-        f"'{name}' could not be fetched from the model hub: "
-        f"{reason[0] if reason else type(error).__name__}",
+        f"'{name}' could not be fetched from the model hub: {reason}.",
         hint="Check the name, the revision and the network, or give path: <local folder>.",
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.backbones.language import language_facts
+from core.backbones.library import require_known_family
 from core.errors import BackboneError
 from core.methods._config import BackboneFacts, BackboneKind
 
@@ -30,6 +31,11 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "positions": ("max_position_embeddings", "n_positions"),
 }
 """How config.json may call a size; the first name that it holds counts."""
+
+FUSED_MAPS = frozenset({"Wqkv", "c_attn", "in_proj", "qkv_proj", "query_key_value"})
+"""Last names of maps that make queries, keys and values at once."""
+ORDERED_FAMILIES = frozenset({"gpt2", "modernbert", "phi3"})
+"""Families whose fused map makes all queries, then all keys, then all values; others mix them."""
 
 
 @dataclass(frozen=True)
@@ -109,18 +115,9 @@ def facts_of(
         place: Folder or Hub id, for errors.
 
     Raises:
-        BackboneError: If config.json brings code, or lacks a size.
+        BackboneError: If config.json brings code, names no known family, or lacks a size.
     """
-    if "auto_map" in config:
-        raise BackboneError(
-            f"{place} brings its own code (auto_map in config.json), which is never run.",
-            hint="Choose a model of a family that transformers knows.",
-        )
-    if not config.get("model_type"):
-        raise BackboneError(
-            f"config.json of {place} names no model_type.",
-            hint="It must hold a model saved by transformers.",
-        )
+    _require_library_model(config, place)
     family = family_of(config)
     try:
         inside, heads = _size(config, "hidden"), _size(config, "heads")
@@ -149,9 +146,38 @@ def facts_of(
             distinct_layers=int(config.get("num_hidden_groups") or 0),
             language_head=language_head,
             language_parameters=language_parameters,
+            mixed_map=_mixed_map(config, shapes),
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise BackboneError(f"config.json of {place} lacks or misstates {error}.") from error
+        raise BackboneError(
+            f"config.json of {place} lacks or misstates {error}.",
+            hint="Without it the studio cannot tell how large the model is; save the model again "
+            f"with save_pretrained of transformers, or choose one of a family that is known to "
+            f"work: {', '.join(sorted(FAMILIES))}.",
+        ) from error
+
+
+def _require_library_model(config: Mapping[str, Any], place: str) -> None:
+    """Refuse what transformers cannot build by itself."""
+    if "auto_map" in config:
+        raise BackboneError(
+            f"{place} brings its own code (auto_map in config.json), which is never run.",
+            hint="Choose a model of a family that transformers knows.",
+        )
+    if not config.get("model_type"):
+        raise BackboneError(
+            f"config.json of {place} names no model_type.",
+            hint="It must hold a model saved by transformers.",
+        )
+    require_known_family(str(config["model_type"]), place)
+
+
+def _mixed_map(config: Mapping[str, Any], shapes: Iterable[str]) -> str:
+    """Name the first map that makes queries, keys and values at once in an unknown order."""
+    if config["model_type"] in ORDERED_FAMILIES:
+        return ""
+    names = (name.removesuffix(".weight") for name in sorted(shapes))
+    return next((name for name in names if name.rpartition(".")[2] in FUSED_MAPS), "")
 
 
 def _size(config: Mapping[str, Any], what: str, default: int | None = None) -> int:

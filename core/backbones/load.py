@@ -207,7 +207,9 @@ def load_backbone(
     prefixes.register()
     model = _load_model(folder, getattr(torch, dtype), form).to(device)
     batch = _check_batch(model, facts, LONGEST_HEAD_CHECK)
-    head, logits = take_head(model, facts, tokenizer, batch) if form else (None, None)
+    head, logits = None, None
+    if form:
+        head, logits = take_head(model, facts, tokenizer, batch, choice.source)
     module = _body(model, facts, form)
     digest = weights_digest(folder)
     backbone = Backbone(choice.label, facts, folder, module, digest, head)
@@ -217,7 +219,7 @@ def load_backbone(
         inputs = plain_inputs(backbone.embed(batch.token_ids), batch, facts)
         with torch.no_grad():
             hidden = backbone.forward(inputs)
-        require_equal(head, hidden, inputs, logits, choice.source)
+        require_equal(head, hidden, inputs, logits)
     return backbone
 
 

@@ -85,7 +85,7 @@ def _update_bytes(config: RunConfig, facts: BackboneFacts) -> int:
     if not _passes_gradients(method, facts):
         return 0
     together, parts = config.examples_an_update, parts_of_update(training, method)
-    rows = -(-together // parts) * _choices(config) * _passes(method)
+    rows = -(-together // parts) * _choices(config) * method.passes
     columns = _columns(config)
     units = INSIDE_UNITS if method.SEPARATE else FROZEN_UNITS
     if training.backbone_dropout:
@@ -96,7 +96,7 @@ def _update_bytes(config: RunConfig, facts: BackboneFacts) -> int:
     kept = rows * vectors * facts.hidden * facts.layers * _activation_bytes(config, facts)
     waiting = 0
     if parts > 1:
-        whole = together * _choices(config) * _passes(method)
+        whole = together * _choices(config) * method.passes
         layers = facts.layers if _reaches_layers(method) else 1
         waiting = 2 * whole * columns * facts.hidden * layers * FLOAT32_BYTES
     return waiting + kept + rows * facts.heads * columns**2 * FLOAT32_BYTES
@@ -131,13 +131,6 @@ def _activation_bytes(config: RunConfig, facts: BackboneFacts) -> int:
 
 def _columns(config: RunConfig) -> int:
     return length_class(config.training.max_tokens) + config.method.prompt_length
-
-
-def _passes(method: MethodConfig) -> int:
-    """Rows that the method makes of each row of an update, a count."""
-    if not isinstance(method, DynamicPrompt) or not method.sums_choices:
-        return 1
-    return method.num_candidates if method.selection == "exact" else method.samples
 
 
 def _reaches_layers(method: MethodConfig) -> bool:

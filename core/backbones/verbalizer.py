@@ -65,15 +65,20 @@ class LanguageHead:
         model: Model of transformers with its head.
         facts: Sizes of the backbone; they name the form of an answer.
         tokenizer: Its tokenizer, made for that form.
+        name: Its short name.
 
     Attributes:
+        name: Short name of the backbone.
         form: Where an answer is read.
         start: What the decoder of an encoder-decoder reads in front of the answer, shape (1, 2);
             None without one.
         modules: What a row's state goes through in front of the output matrix, in order.
     """
 
-    def __init__(self, model: Any, facts: BackboneFacts, tokenizer: TextTokenizer) -> None:
+    def __init__(
+        self, model: Any, facts: BackboneFacts, tokenizer: TextTokenizer, name: str
+    ) -> None:
+        self.name = name
         self.form: AnswerForm = facts.language_head
         self._tokenizer = tokenizer
         config, output = model.config, model.get_output_embeddings()
@@ -121,7 +126,7 @@ class LanguageHead:
         Raises:
             ConfigError: If a word cannot be said, or two begin with the same sub-token.
         """
-        return self.rows(word_ids(words, self._tokenizer))
+        return self.rows(word_ids(words, self._tokenizer, self.name))
 
     def rows(self, ids: Sequence[int]) -> WordHead:
         """Return the rows of the output matrix for tokens."""
@@ -161,7 +166,7 @@ def answer_column(inputs: BackboneInputs) -> Int[Tensor, " batch"]:
 
 
 def take_head(
-    model: Any, facts: BackboneFacts, tokenizer: TextTokenizer, batch: TokenBatch
+    model: Any, facts: BackboneFacts, tokenizer: TextTokenizer, batch: TokenBatch, name: str
 ) -> tuple[LanguageHead, Float[Tensor, "batch vocabulary"]]:
     """Take the language-model head off a model.
 
@@ -172,11 +177,12 @@ def take_head(
         facts: Sizes of the backbone; they name the form of an answer.
         tokenizer: Its tokenizer, made for that form.
         batch: Rows to try it on, see ``require_equal``.
+        name: Short name of the backbone.
 
     Returns:
         The head, and the library's own logits of all words at the answer's place.
     """
-    head = LanguageHead(model, facts, tokenizer)
+    head = LanguageHead(model, facts, tokenizer, name)
     logits = _library_logits(model, head, batch)
     output = model.get_output_embeddings()
     name = next(name for name, module in model.named_modules() if module is output)
@@ -190,7 +196,6 @@ def require_equal(
     hidden: Float[Tensor, "batch total hidden"],
     inputs: BackboneInputs,
     expected: Float[Tensor, "batch vocabulary"],
-    name: str,
 ) -> None:
     """Check on a few words that a head gives the library's own logits.
 
@@ -199,7 +204,6 @@ def require_equal(
         hidden: Last hidden states of the rows that it was tried on.
         inputs: What the backbone was given for them.
         expected: The library's logits.
-        name: Name of the backbone in tables.
 
     Raises:
         BackboneError: If they differ.
@@ -211,8 +215,8 @@ def require_equal(
     allowed = HEAD_TOLERANCE[hidden.dtype] * max(1.0, float(expected.abs().max()))
     if not difference <= allowed:
         raise BackboneError(
-            f"The language-model head of {name} says something else at the answer's place than "
-            f"the library's own pass (difference {difference:.2g}).",
+            f"The language-model head of {head.name} says something else at the answer's place "
+            f"than the library's own pass (difference {difference:.2g}).",
             hint="Use read_out: head for this backbone.",
         )
 

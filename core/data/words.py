@@ -38,12 +38,13 @@ def words_of(choice: TaskChoice, spec: TaskSpec, labels: Sequence[str]) -> tuple
     return tuple(given.get(label) or spec.label_words.get(label) or label for label in labels)
 
 
-def word_ids(words: Sequence[str], tokenizer: TextTokenizer) -> tuple[int, ...]:
+def word_ids(words: Sequence[str], tokenizer: TextTokenizer, name: str) -> tuple[int, ...]:
     """Return the first sub-token of each label word, as it stands behind a space.
 
     Args:
         words: Word of each class.
         tokenizer: The backbone's tokenizer.
+        name: Short name of the backbone.
 
     Raises:
         ConfigError: If a word cannot be said, or two of them begin with the same sub-token.
@@ -53,13 +54,13 @@ def word_ids(words: Sequence[str], tokenizer: TextTokenizer) -> tuple[int, ...]:
         found = tokenizer.first_id(word, before="a ")
         if found is None:
             raise ConfigError(
-                f"the backbone's tokenizer does not know the label word '{word}'",
+                f"the tokenizer of {name} does not know the label word '{word}'.",
                 hint="Give another word with label_words in the task, or set read_out: head.",
             )
         if found in ids:
             raise ConfigError(
-                f"the label words '{ids[found]}' and '{word}' begin with the same sub-token "
-                f"'{tokenizer.token(found)}', so a verbalizer cannot tell them apart",
+                f"for {name} the label words '{ids[found]}' and '{word}' begin with the same "
+                f"sub-token '{tokenizer.token(found)}', so a verbalizer cannot tell them apart.",
                 hint="Give other words with label_words in the task, or set read_out: head.",
             )
         ids[found] = word

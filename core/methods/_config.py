@@ -83,6 +83,8 @@ class BackboneFacts:
         language_head: Where its language-model head says a word; empty: its files hold none.
         language_parameters: Weights of that head, and of the decoder of an encoder-decoder, beside
             ``total_parameters``.
+        mixed_map: First map that makes queries, keys and values at once, where it is not known
+            which of its outputs are which; empty: there is none.
     """
 
     family: str
@@ -105,6 +107,7 @@ class BackboneFacts:
     distinct_layers: int = 0
     language_head: AnswerForm = ""
     language_parameters: int = 0
+    mixed_map: str = ""
 
     @property
     def width(self) -> int:
@@ -127,12 +130,27 @@ class Search:
     source: str
 
 
+@dataclass(frozen=True)
+class Control:
+    """What one of a method's names is a control for.
+
+    Attributes:
+        title: What it trains, in a few words.
+        shows: What a comparison with it shows, a sentence.
+    """
+
+    title: str
+    shows: str
+
+
 class MethodConfig(Part, ABC):
     """Base of all methods; ``kind`` is the folder's name."""
 
     TITLE: ClassVar[str] = ""
     SOURCE: ClassVar[str] = ""
     ALIASES: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    CONTROLS: ClassVar[Mapping[str, Control]] = {}
+    """Those of the ``ALIASES`` that are controls of other methods."""
     DEFAULT_RATES: ClassVar[LearningRates]
     ADAFACTOR_RATES: ClassVar[LearningRates] = LearningRates()
     """Published rates with Adafactor. Its updates are about as large as those of AdamW at the same
@@ -176,6 +194,11 @@ class MethodConfig(Part, ABC):
         return self.DEFAULT_RATES
 
     @property
+    def unused(self) -> tuple[str, ...]:
+        """Settings that are given but mean nothing beside the others, a sentence each."""
+        return ()
+
+    @property
     def axes(self) -> frozenset[Axis]:
         """The ``AXES`` that are trained with these settings."""
         return self.AXES
@@ -184,6 +207,11 @@ class MethodConfig(Part, ABC):
     def sums_choices(self) -> bool:
         """True when the loss sums over what a selector may choose, one pass a choice."""
         return False
+
+    @property
+    def passes(self) -> int:
+        """Rows that an update makes of each row of its batch, a count."""
+        return 1
 
     @property
     def choice_names(self) -> Mapping[str, tuple[str, ...]]:

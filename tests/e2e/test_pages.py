@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from app import actions
 from core.settings import Settings
 from core.store.session import Store
 from tests.page_server import page_server
-from tests.small_studies import full_house, new_store
+from tests.small_studies import finish, full_house, new_store, recipe, worker
 
 pytestmark = pytest.mark.e2e
 
@@ -58,7 +60,7 @@ def test_a_problem_stands_at_its_field_and_goes_when_mended(site: Site, page: Pa
     batch = page.get_by_label("Batch size")
     batch.fill("0")
     note = page.locator("#field-training-batch-size .studio-field-error")
-    expect(note).to_have_text(re.compile("greater than or equal to 1, got 0"))
+    expect(note).to_have_text(re.compile("must be at least 1, got 0"))
     expect(page.get_by_role("button", name="Queue runs")).to_be_disabled()
     batch.fill("8")
     expect(note).to_have_count(0)
@@ -132,6 +134,41 @@ def test_the_settings_of_a_regime_stand_there_only_when_it_is_chosen(
     page.get_by_label("Few-shot", exact=True).uncheck()
     expect(shots).not_to_be_visible()
     expect(page.get_by_role("button", name="Queue 60 runs")).to_be_enabled()
+
+
+def test_settings_stand_there_for_the_chosen_methods_alone(site: Site, page: Page) -> None:
+    page.goto(f"{site.address}/new")
+    page.get_by_text("Advanced: settings of the chosen methods").click()
+    rank = page.get_by_label("Rank")
+    expect(page.locator("#field-method-prompt-tuning-cut")).to_be_visible()
+    expect(page.locator("#method-dynamic-prompt")).to_be_visible()
+    expect(rank).not_to_be_visible()
+    lora = page.get_by_label("LoRA · lora")
+    lora.check()
+    rank.fill("4")
+    expect(page.locator("#preview-card")).to_contain_text("rank: 4")
+    lora.uncheck()
+    expect(rank).not_to_be_visible()
+    lora.check()
+    expect(rank).to_have_value("4")
+
+
+def test_the_card_tells_the_time_by_what_has_finished_when_it_is_seen(
+    tmp_path: Path, page: Page
+) -> None:
+    settings = Settings(home=tmp_path)
+    store = new_store(settings)
+    card = page.locator("#preview-card")
+    with page_server(tmp_path) as address:
+        served = page.request.get(f"{address}/new").text()
+        assert "no like run" not in served, "the page was built before any run could finish"
+        page.goto(f"{address}/new")
+        expect(card).to_contain_text("no like run has finished here yet")
+        actions.submit_recipe(store, recipe(), settings=settings)
+        finish(store, worker(store), [0.8] * 4)
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        expect(card).to_contain_text("From 4 finished runs")
+    store.close()
 
 
 def test_a_shipped_recipe_is_opened_by_its_address(site: Site, page: Page) -> None:

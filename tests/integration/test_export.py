@@ -197,6 +197,11 @@ def test_the_verb_writes_tables_and_answers_and_ends_with_2_on_bad_input(
     wrong = ["table", "S2", "--metric", "f1a", "--out", str(tmp_path / "new.md")]
     assert export.main(wrong) == 2
     assert "there are accuracy" in capsys.readouterr().err
+    wrong = ["table", "S2", "--split", "train", "--out", str(tmp_path / "new.md")]
+    assert export.main(wrong) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("--split train: a table is made of dev or test. Leave --split away")
+    assert "usage" not in told
     out = str(tmp_path / "answers")
     assert export.main(["leaderboard", "S2", "--out", out]) == 0
     assert "CB.jsonl: from S2-" in capsys.readouterr().out

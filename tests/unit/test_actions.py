@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from app import actions, command
-from app.submission import prepare_runs
+from app.submission import prepare_runs, recipe_problems
 from core.data.tasks import resolve
 from core.errors import ConfigError, NotFound
 from core.recipe import Recipe, RunConfig
@@ -21,6 +22,7 @@ from core.store.models import Run
 from tests.desk import Desk, write_task
 from tests.small_studies import finish, recipe, start, worker
 from tests.tiny import make_tiny_roberta
+from tests.tiny_families import BARE, SIZES, make_random, make_small
 
 
 def test_a_submitted_study_is_queued_with_complete_configs(desk: Desk) -> None:
@@ -136,6 +138,33 @@ def test_the_border_of_two_texts_is_refused_where_it_cannot_be_seen(
     without = {"kind": "adap_ins_pos", "place": "slot", "slots": ["front", "end"]}
     fixed = {"kind": "adap_ins_pos", "position": "fixed", "place": "slot", "slot": "end"}
     assert desk.submit(recipe((without, fixed), **wanted))  # type: ignore[arg-type]
+
+
+def test_a_method_that_a_backbone_has_nothing_for_is_refused(desk: Desk, tmp_path: Path) -> None:
+    without = str(make_small("t5", tmp_path / "t5"))
+    mixed = str(make_random("GPTNeoXForCausalLM", BARE, SIZES, tmp_path / "neox"))
+    for folder, kind, reason in ((without, "bitfit", "no bias"), (mixed, "lora", "query_key_val")):
+        wanted = recipe(("prompt_tuning", kind), backbones=[{"path": folder}])
+        told = desk.problems(wanted)
+        assert set(told) == {"methods.1.kind"}
+        assert reason in told["methods.1.kind"]
+        assert "Choose" in told["methods.1.kind"]
+        (shown,) = recipe_problems(wanted, desk.settings, desk.store)
+        assert str(shown) == told["methods.1.kind"], "while the form is filled"
+        assert desk.submit(recipe(("prompt_tuning",), backbones=[{"path": folder}]))
+
+
+def test_a_folder_of_an_unknown_family_is_told_while_the_form_is_filled(
+    desk: Desk, tmp_path: Path
+) -> None:
+    folder = make_tiny_roberta(tmp_path / "tiny")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "foo"}))
+    wanted = recipe(backbones=[{"path": str(folder)}])
+    (problem,) = recipe_problems(wanted, desk.settings, desk.store)
+    assert problem.field == "backbones.0"
+    assert "'foo', which the installed version of transformers does not know" in str(problem)
+    assert desk.problems(wanted) == {"backbones.0": str(problem)}
 
 
 def test_a_clone_finds_its_task_by_name_again(desk: Desk, tmp_path: Path) -> None:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from transformers import CONFIG_MAPPING
 
 from core.backbones import facts as module
+from core.backbones import library
 from core.backbones.facts import facts, require_room, weights_digest, weights_folder
+from core.backbones.library import library_names
 from core.backbones.load import load_backbone
 from core.backbones.spec import BACKBONES, BackboneChoice
 from core.errors import BackboneError, ConfigError
@@ -126,14 +130,26 @@ def test_cut_off_weights_are_noticed(folder: Path, keep: int) -> None:
         ({"model_type": ""}, "names no model_type"),
         ({"num_attention_heads": 0}, "lacks or misstates"),
         ({"hidden_size": "wide"}, "lacks or misstates"),
+        ({"max_position_embeddings": None}, "cannot tell how large the model is; save the model"),
+        ({"model_type": "foo"}, "transformers does not know.* Correct model_type"),
     ],
 )
 def test_unusable_configurations_say_why(
     folder: Path, fields: dict[str, object], message: str
 ) -> None:
     change_config(folder, **fields)
-    with pytest.raises(BackboneError, match=message):
+    with pytest.raises(BackboneError) as refused:
         facts(choose(folder))
+    assert re.search(message, str(refused.value))
+
+
+def test_every_family_of_the_library_is_known_without_importing_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert set(CONFIG_MAPPING) <= library_names()
+    assert "foo" not in library_names()
+    monkeypatch.setattr(library, "library_names", frozenset)
+    library.require_known_family("foo", "here")  # not installed beside a web page: none is refused
 
 
 def test_broken_json_is_named(folder: Path) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field
 from app.form_filling import values_from_recipe
 from app.form_values import form_path, recipe_from_values
 from app.forms import (
+    controls,
     default_values,
     fields_of,
     method_choices,
@@ -80,6 +81,17 @@ def test_every_training_field_is_in_the_form_once() -> None:
     assert len(paths) == len(set(paths))
     names = {path.split(".")[1] for path in paths if path.startswith("training.")}
     assert names == set(Training.model_fields)
+
+
+def test_a_control_is_called_one_and_says_what_it_shows() -> None:
+    labels = {value: label for label, value in method_choices()}
+    assert len(set(labels.values())) == len(labels)
+    told = dict(controls())
+    assert set(told) == {"fixed_best", "capacity", "random_cut"}
+    for name in told:
+        assert labels[name] == f"Control: {told[name].title.lower()} · {name}"
+        assert "whether" in told[name].shows
+    assert labels["prompt_tuning"] == "Prompt tuning · prompt_tuning"
 
 
 def test_every_method_can_be_chosen_and_set() -> None:
@@ -197,6 +209,7 @@ def test_problems_find_their_control() -> None:
     assert form_path("regimes.2.k", values) == "few_shot.k"
     assert form_path("regimes.3.own", values) == "multi_task.own"
     assert form_path("regimes.3", values) == "regimes"
+    assert form_path("methods.1.kind", values) == "methods"
     assert form_path("methods.2.kind", values) == "methods.more"
     both = problems(**{"training.max_updates": "5", "training.epochs": "2"})
     assert {form_path(field, values) for field in both} == {"training.epochs"}

@@ -26,6 +26,7 @@ def load(**changes: object) -> Load:
         "method_kind": "prompt_tuning",
         "max_tokens": 64,
         "batch_size": 16,
+        "passes": 1,
         "updates": 100,
         "repeats": 2,
         "tokens": 40.0,
@@ -44,6 +45,7 @@ def past(seconds: float, **changes: object) -> StepTime:
         "method_kind": "prompt_tuning",
         "max_tokens": 64,
         "batch_size": 16,
+        "passes": 1,
     }
     return StepTime(**{**values, **changes}, seconds=seconds)  # type: ignore[arg-type]
 
@@ -159,6 +161,19 @@ def test_a_single_seed_and_a_single_method_are_told() -> None:
     assert not preview(recipe(), None).warnings
 
 
+def test_methods_that_train_alone_are_named_and_so_are_settings_without_effect() -> None:
+    told = preview(recipe(("bitfit",)), None).warnings
+    assert any("bitfit changes the inside of the backbone, so its" in text for text in told)
+    told = preview(recipe(("fine_tuning", "lora", "prompt_tuning")), None).warnings
+    assert any(text.startswith("fine_tuning and lora change the") for text in told)
+    exact: dict[str, object] = {"kind": "adap_ins_pos", "selection": "exact", "samples": 8}
+    told = preview(recipe((exact,)), None).warnings  # type: ignore[arg-type]
+    assert any("samples is only for selection: sampled" in text for text in told)
+    drawn = {**exact, "selection": "sampled"}
+    told = preview(recipe((drawn,)), None).warnings  # type: ignore[arg-type]
+    assert not any("samples" in text for text in told)
+
+
 def test_cut_texts_are_told() -> None:
     told = preview(recipe(training={"max_updates": 5, "max_tokens": 8}), None).warnings
     assert any("will be cut" in text for text in told)
@@ -189,6 +204,25 @@ def test_the_estimate_rests_on_like_runs_only() -> None:
     assert estimate([load()], other, True).is_rough
 
 
+def test_a_summed_choice_costs_a_pass_each_and_speaks_for_no_other_number_of_passes() -> None:
+    exact, plain = load(passes=11), load(passes=1)
+    assert rough_seconds(exact) > 5 * rough_seconds(plain)
+    for asked, seconds in ((exact, 1.1), (plain, 0.1)):
+        scaled = estimate([asked], [past(0.1) if asked is exact else past(1.1, passes=11)], True)
+        assert scaled.seconds == pytest.approx(seconds * 100 * 2)
+        assert scaled.is_rough
+        assert "another number of passes" in scaled.basis
+    both = estimate([exact], [past(0.1), past(0.9, passes=11)], True)
+    assert both.seconds == pytest.approx(0.9 * 100 * 2)
+    assert not both.is_rough
+
+
+def test_runs_on_the_same_task_speak_before_those_on_another() -> None:
+    other = past(0.4, task="clauses")
+    assert estimate([load()], [other], True).seconds == pytest.approx(0.4 * 100 * 2)
+    assert estimate([load()], [other, past(0.2)], True).seconds == pytest.approx(0.2 * 100 * 2)
+
+
 def test_the_rough_rule_grows_with_the_work() -> None:
     assert rough_seconds(load(updates=200)) > 1.9 * rough_seconds(load(evaluations=0))
     assert rough_seconds(load(method_kind="fine_tuning")) > rough_seconds(load())
@@ -204,3 +238,20 @@ def test_finished_runs_enter_the_estimate(tmp_path: Path) -> None:
     store.close()
     assert view.estimate.seconds == pytest.approx(2 * 100 * 0.2)
     assert "2 finished runs" in view.estimate.basis
+
+
+def test_a_methods_own_settings_say_how_many_passes_it_makes(tmp_path: Path) -> None:
+    """Every cut of ten vectors is a pass, and so is each of four samples."""
+    settings = Settings(home=tmp_path)
+    store = new_store(settings)
+    every = {"kind": "adap_ins_pos", "num_virtual_tokens": 10, "selection": "exact"}
+    few = {"kind": "adap_ins_pos", "num_virtual_tokens": 10, "selection": "sampled"}
+    wanted = recipe((every,))  # type: ignore[arg-type]
+    actions.submit_recipe(store, wanted, settings=settings)
+    finish(store, worker(store), [0.8, 0.82])
+    for method, passes in ((every, 11), ("adap_ins_pos", 1), (few, 4)):
+        wanted = recipe((method,))  # type: ignore[arg-type]
+        found = preview(wanted, store, settings).estimate
+        assert found.seconds == pytest.approx(2 * 100 * 0.2 * passes / 11)
+        assert found.is_rough == (method is not every)
+    store.close()

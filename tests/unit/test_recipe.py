@@ -9,9 +9,17 @@ import pytest
 from core.errors import RecipeErrors
 from core.methods import ALIASES
 from core.recipe import Recipe, RunConfig, group_key
-from core.recipe_files import load_recipe, parse_recipe, parse_recipe_text, shipped_recipes
+from core.recipe_files import (
+    load_recipe,
+    parse_recipe,
+    parse_recipe_text,
+    read_yaml,
+    shipped_recipes,
+)
+from core.recipe_problems import EXAMPLES
 
 SMALL = {"name": "small", "tasks": ["desk"], "methods": ["prompt_tuning"]}
+SLOT = {"kind": "dynamic_prompt", "position": "fixed", "place": "slot"}
 
 
 def problems(content: dict[str, object]) -> dict[str, str]:
@@ -71,6 +79,45 @@ def test_an_unknown_key_names_the_nearest_one_of_its_part() -> None:
     assert found["regimes.0.counts"] == "unknown key; did you mean count?"
     assert found["training.batchsize"] == "unknown key; did you mean batch_size?"
     assert found["training.lr"].startswith("unknown key; known: max_updates, epochs, batch_size")
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "message"),
+    [
+        ({"seeds": [0, 1]}, "seeds", "must be written as keys with values, such as {data: [0], "),
+        ({"name": None}, "name", "must be text, got None"),
+        ({"methods": ["prompt_tunning"]}, "methods.0", "did you mean prompt_tuning?"),
+        ({"methods": [{"cut": 1}]}, "methods.0", "names no kind; write kind: and one of adap_"),
+        ({"methods": [{**SLOT, "slot": "bordr"}]}, "methods.0.slot", "front, border or end, or a"),
+        ({"methods": [{**SLOT, "slot": 1.5}]}, "methods.0.slot", "below 1, such as 0.5; got 1.5"),
+        ({"methods": [{**SLOT, "slots": ["front", "x"]}]}, "methods.0.slots.1", "got 'x'"),
+        ({"methods": [{"kind": "adap_ins_pos", "samples": 1}]}, "methods.0.samples", "comparing"),
+        ({"training": {"batch_size": "x"}}, "training.batch_size", "a whole number, got 'x'"),
+        ({"training": {"optimizer": "sgd"}}, "training.optimizer", "must be adamw or adafactor,"),
+    ],
+)
+def test_a_wrong_form_is_told_once_in_the_words_of_its_field(
+    change: dict[str, object], field: str, message: str
+) -> None:
+    found = problems({**SMALL, **change})
+    assert set(found) == {field}
+    assert message in found[field]
+
+
+def test_what_is_missing_says_what_it_is() -> None:
+    found = problems({key: value for key, value in SMALL.items() if key != "name"})
+    assert found == {"name": "is missing and must be given (name of the study, for people)"}
+
+
+def test_the_right_forms_that_are_told_are_right() -> None:
+    for name, example in EXAMPLES.items():
+        for form in example.split(" or ", maxsplit=1):
+            content: object = read_yaml(form)
+            if name in ("learning_rates", "temperature"):
+                assert parse_recipe({**SMALL, "methods": [{"kind": "adap_ins_pos", name: content}]})
+                continue
+            is_list = name in ("backbones", "methods", "regimes", "tasks")
+            assert parse_recipe({**SMALL, name: [content] if is_list else content})
 
 
 def test_no_methods_is_one_clear_problem() -> None:

@@ -62,15 +62,20 @@ def test_a_word_is_its_first_sub_token_behind_a_space(tmp_path: Path) -> None:
     (tmp_path / "bytes").mkdir()
     (tmp_path / "pieces").mkdir()
     tokenizer = byte_level(tmp_path / "bytes")
-    assert [tokenizer.token(i) for i in word_ids(("yes", "no"), tokenizer)] == ["Ġyes", "Ġno"]
+    assert [tokenizer.token(i) for i in word_ids(("yes", "no"), tokenizer, "tiny")] == [
+        "Ġyes",
+        "Ġno",
+    ]
     assert tokenizer.encode(("yes",), 8).tokens == ("yes", ":")
-    with pytest.raises(ConfigError, match="label words 'yes' and 'yesx' begin with"):
-        word_ids(("yes", "yesx"), tokenizer)
+    with pytest.raises(ConfigError, match="for tiny the label words 'yes' and 'yesx' begin with"):
+        word_ids(("yes", "yesx"), tokenizer, "tiny")
     other = pieced(tmp_path / "pieces")
-    said = word_ids(("yes", "no", "maybe"), other)
+    said = word_ids(("yes", "no", "maybe"), other, "tiny")
     assert [other.token(i) for i in said] == ["▁yes", "no", "▁may"]
-    with pytest.raises(ConfigError, match="does not know the label word 'zz'.*label_words"):
-        word_ids(("yes", "zz"), other)
+    with pytest.raises(
+        ConfigError, match=r"of tiny does not know the label word 'zz'\. Give.*_words"
+    ):
+        word_ids(("yes", "zz"), other, "tiny")
 
 
 def test_words_come_from_the_recipe_then_the_task_then_the_labels() -> None:
@@ -140,7 +145,8 @@ def test_what_cannot_be_said_is_refused_when_a_study_is_submitted(
     assert {problem.field: str(problem) for problem in before} == told, "while the form is filled"
     assert set(told) == {"backbones.0", "tasks.0.label_words"}
     assert "hold no language-model head" in told["backbones.0"]
-    assert "begin with the same sub-token" in told["tasks.0.label_words"]
+    assert "desk: for bert the label words 'hardware' and 'hiring'" in told["tasks.0.label_words"]
+    assert "cannot tell them apart. Give other words" in told["tasks.0.label_words"]
 
     path = folder / "tokenizer.json"
     content = json.loads(path.read_text())

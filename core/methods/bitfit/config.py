@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from typing_extensions import override
 
+from core.errors import ConfigError
 from core.methods._config import (
     BackboneFacts,
     LearningRates,
@@ -35,6 +36,15 @@ class Config(MethodConfig):
     @override
     def describe(self) -> str:
         return "Trains every bias term of the backbone and a linear head; all else stays frozen."
+
+    @override
+    def require_fit(self, facts: BackboneFacts) -> None:
+        if not facts.bias_parameters:
+            raise ConfigError(
+                f"This {facts.family} backbone has no bias terms, so BitFit would train nothing.",
+                field="kind",
+                hint="Choose LoRA or a prompt for it, or another backbone for BitFit.",
+            )
 
     @override
     def num_trainable(self, facts: BackboneFacts, num_outputs: int) -> dict[ParameterGroup, int]:

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from core.backbones.load import Backbone
-from core.errors import BackboneError
 from core.methods._inside import InsideMethod
 from core.methods.bitfit.config import Config
 
@@ -32,8 +31,9 @@ def build(config: Config, backbone: Backbone, generator: torch.Generator) -> Ins
     """Build the method from the backbone's own bias terms; it draws nothing.
 
     Raises:
-        BackboneError: If the backbone has no bias terms.
+        ConfigError: If the backbone has no bias terms.
     """
+    config.require_fit(backbone.facts)
     copy = backbone.share_module()
     trained: dict[str, nn.Parameter] = {}
     for name, module in list(copy.named_modules()):
@@ -45,9 +45,4 @@ def build(config: Config, backbone: Backbone, generator: torch.Generator) -> Ins
             if bias.dtype != own.dtype:
                 cast = InPrecision(bias.dtype)
                 parametrize.register_parametrization(module, "bias", cast, unsafe=True)
-    if not trained:
-        raise BackboneError(
-            f"{backbone.name} has no bias terms, so BitFit would train nothing.",
-            hint="Choose LoRA or a prompt for this backbone.",
-        )
     return InsideMethod(backbone, copy, trained)

@@ -12,6 +12,7 @@ from core.errors import ConfigError
 from core.methods._config import (
     Axis,
     BackboneFacts,
+    Control,
     LearningRates,
     ParameterGroup,
     Search,
@@ -32,7 +33,7 @@ PAPER_NAMES: Mapping[Axes, str] = {
     ("fixed", "instance", "fixed"): "adap_ins_len",
 }
 """The paper's names by the scopes of position, length and representation."""
-CONTROLS: Mapping[Axes, str] = {("random", "fixed", "fixed"): "random_cut"}
+CONTROL_NAMES: Mapping[Axes, str] = {("random", "fixed", "fixed"): "random_cut"}
 """What shows whether a choice is worth learning, by the same scopes."""
 
 
@@ -48,7 +49,13 @@ class Config(Fields):
     SOURCE: ClassVar[str] = "Yang et al. 2023, arXiv 2303.02909, section 3"
     ALIASES: ClassVar[Mapping[str, Mapping[str, object]]] = {
         name: {"position": position, "length": length, "representation": representation}
-        for (position, length, representation), name in {**PAPER_NAMES, **CONTROLS}.items()
+        for (position, length, representation), name in {**PAPER_NAMES, **CONTROL_NAMES}.items()
+    }
+    CONTROLS: ClassVar[Mapping[str, Control]] = {
+        "random_cut": Control(
+            "Position at random",
+            "A cut drawn anew for each input: whether a position is worth learning at all.",
+        ),
     }
     DEFAULT_RATES: ClassVar[LearningRates] = LearningRates(prompt=3e-2, selector=1e-2, head=1e-2)
     ADAFACTOR_RATES: ClassVar[LearningRates] = LearningRates(prompt=0.3, selector=0.3)
@@ -79,6 +86,29 @@ class Config(Fields):
     def sums_choices(self) -> bool:
         return self.selection != "st_gumbel"
 
+    @property
+    @override
+    def passes(self) -> int:
+        if not self.sums_choices:
+            return 1
+        return self.num_candidates if self.selection == "exact" else self.samples
+
+    @property
+    @override
+    def unused(self) -> tuple[str, ...]:
+        if self.selection == "sampled":
+            return ()
+        fields = type(self).model_fields
+        given = [
+            name
+            for name in ("samples", "entropy_bonus")
+            if getattr(self, name) != fields[name].default
+        ]
+        return tuple(
+            f"{self.label}: {name} is only for selection: sampled, and changes nothing here."
+            for name in given
+        )
+
     @override
     def require_fit(self, facts: BackboneFacts) -> None:
         used = (self.slot,) if self.position == "fixed" else self.slots
@@ -91,8 +121,8 @@ class Config(Fields):
             )
         if self.injection == "deep_overwrite" and self.position != "fixed" and facts.is_absolute:
             raise ConfigError(
-                f"on a {facts.family} backbone a replaced hidden state does not know its place, so "
-                "a chosen one would only shift the numbers of the tokens behind it",
+                f"On a {facts.family} backbone a replaced hidden state does not know its place, so "
+                "a chosen one would only shift the numbers of the tokens behind it.",
                 field="injection",
                 hint="Use injection: deep_add, which keeps it, or fix the position.",
             )

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from core.methods._config import Part
 from core.methods._soft_prompt import SoftPromptConfig
 
 Scope = Literal["fixed", "task", "instance"]
 Position = Literal["fixed", "random", "task", "instance"]
-Slot = Literal["front", "border", "end"] | Annotated[float, Field(gt=0, lt=1)]
+NamedSlot = Literal["front", "border", "end"]
+
+
+def _known_place(value: object) -> object:
+    """Refuse what is no place, in one sentence for names and shares."""
+    is_share = isinstance(value, int | float) and 0 < value < 1
+    if not is_share and value not in get_args(NamedSlot):
+        raise ValueError(
+            "must be front, border or end, or a share of the text above 0 and below 1, such as "
+            f"0.5; got {value!r}"
+        )
+    return value
+
+
+Slot = Annotated[NamedSlot | Annotated[float, Field(gt=0, lt=1)], BeforeValidator(_known_place)]
 TemperatureRule = Literal["linear", "paper_code"]
 MOST_CANDIDATES = 128
 
@@ -143,6 +157,16 @@ class Fields(SoftPromptConfig, ABC):
         "is trained. paper_code: as its authors programmed it, which differs in a dozen places: "
         "for example choices are drawn in evaluation too, and the selector also sees padding.",
     )
+
+    @field_validator("samples", mode="before")
+    @classmethod
+    def _samples_are_several(cls, value: object) -> object:
+        if isinstance(value, int) and value < 2:
+            raise ValueError(
+                "must be at least 2, for what a choice is worth is estimated by comparing the "
+                f"samples with each other; got {value}"
+            )
+        return value
 
     @model_validator(mode="after")
     def _axes_agree(self) -> Fields:

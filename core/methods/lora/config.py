@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
+from core.errors import ConfigError
 from core.methods._config import (
     BackboneFacts,
     LearningRates,
@@ -52,6 +53,17 @@ class Config(MethodConfig):
             f"LoRA: updates of rank {self.rank} on the query and value maps of each layer, and a "
             "linear head; the weights themselves stay frozen."
         )
+
+    @override
+    def require_fit(self, facts: BackboneFacts) -> None:
+        if facts.mixed_map:
+            raise ConfigError(
+                f"On this {facts.family} backbone one map ({facts.mixed_map}) makes queries, keys "
+                "and values at once, and which of its outputs are which is not known.",
+                field="kind",
+                hint="Choose another method, such as prompt_tuning or fine_tuning, or a backbone "
+                "with separate query and value maps.",
+            )
 
     @override
     def num_trainable(self, facts: BackboneFacts, num_outputs: int) -> dict[ParameterGroup, int]:

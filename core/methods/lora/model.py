@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 from transformers.pytorch_utils import Conv1D
 
+from core.backbones.families import FUSED_MAPS
 from core.backbones.load import Backbone
 from core.errors import BackboneError
 from core.methods._inside import InsideMethod
@@ -18,10 +19,7 @@ from core.methods.lora.config import ADAPTED_MAPS, Config
 
 QUERY_NAMES = frozenset({"q", "q_lin", "q_proj", "query", "query_proj"})
 VALUE_NAMES = frozenset({"v", "v_lin", "v_proj", "value", "value_proj"})
-FUSED_NAMES = frozenset({"Wqkv", "c_attn", "qkv_proj", "query_key_value"})
-"""Last names of maps that make queries, values, or queries, keys and values at once."""
-ORDERED_FAMILIES = frozenset({"gpt2", "modernbert", "phi3"})
-"""Families whose fused map makes all queries, then all keys, then all values; others mix them."""
+"""Last names of maps that make queries, or values."""
 
 
 class LoraUpdate(nn.Module):
@@ -78,7 +76,7 @@ def _targets(copy: nn.Module, backbone: Backbone) -> list[_Target]:
     """Find the maps that make queries and values, alone or in one with the keys.
 
     Raises:
-        BackboneError: If it is not known where a fused map's queries and values are.
+        BackboneError: If a fused map is not as wide as its queries, keys and values.
     """
     found = []
     for name, module in copy.named_modules():
@@ -91,7 +89,7 @@ def _targets(copy: nn.Module, backbone: Backbone) -> list[_Target]:
             continue
         if last in QUERY_NAMES | VALUE_NAMES:
             found.append(_Target(name, module, inputs, {"": (0, outputs)}))
-        elif last in FUSED_NAMES:
+        elif last in FUSED_MAPS:
             found.append(_Target(name, module, inputs, _fused_parts(name, outputs, backbone)))
     return found
 
@@ -101,12 +99,11 @@ def _fused_parts(name: str, outputs: int, backbone: Backbone) -> dict[str, tuple
     facts = backbone.facts
     values = facts.heads * facts.head_dim
     queries = (facts.query_heads or facts.heads) * facts.head_dim
-    if facts.family not in ORDERED_FAMILIES or outputs != queries + 2 * values:
+    if outputs != queries + 2 * values:
         raise BackboneError(
-            f"{backbone.name}: the map {name} makes queries, keys and values at once, and where "
-            f"each of them is among its {outputs} outputs is not known for {facts.family}.",
-            hint="Choose another method, such as prompt_tuning or fine_tuning, or a backbone with "
-            "separate query and value maps.",
+            f"{backbone.name}: the map {name} has {outputs} outputs, but its queries, keys and "
+            f"values are {queries + 2 * values}.",
+            hint="Choose another method for this backbone.",
         )
     return {"query.": (0, queries), "value.": (queries + values, values)}
 
@@ -116,7 +113,9 @@ def build(config: Config, backbone: Backbone, generator: torch.Generator) -> Ins
 
     Raises:
         BackboneError: If the query and value maps are not found, or their outputs not told apart.
+        ConfigError: If the order of a fused map's outputs is not known.
     """
+    config.require_fit(backbone.facts)
     copy = backbone.share_module()
     found = _targets(copy, backbone)
     updates = sum(len(target.parts) for target in found)

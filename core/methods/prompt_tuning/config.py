@@ -11,6 +11,7 @@ from typing_extensions import override
 from core.methods._config import (
     Axis,
     BackboneFacts,
+    Control,
     LearningRates,
     ParameterGroup,
     Search,
@@ -34,6 +35,18 @@ class Config(SoftPromptConfig):
     ALIASES: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "fixed_best": {"cut_from": "dev"},
         "capacity": {"pool_to_match": POOL_TO_MATCH},
+    }
+    CONTROLS: ClassVar[Mapping[str, Control]] = {
+        "fixed_best": Control(
+            "Best fixed cut",
+            "One cut for all inputs, chosen by trials on dev (protocol tuned): whether a learnt "
+            "position gains more than a well-chosen one.",
+        ),
+        "capacity": Control(
+            "As many vectors as a pool",
+            f"A plain prompt as large as a pool of {POOL_TO_MATCH}: whether vectors per input gain "
+            "more than a larger prompt.",
+        ),
     }
     DEFAULT_RATES: ClassVar[LearningRates] = LearningRates(prompt=3e-2, head=1e-2)
     ADAFACTOR_RATES: ClassVar[LearningRates] = LearningRates(prompt=0.3)
