@@ -124,7 +124,7 @@ def test_nothing_is_deleted_by_a_database_that_is_not_theirs(shelf: Shelf) -> No
         (shelf.artifacts / "runs" / f"{number:032}").mkdir()
     require_same_studio(shelf.store, shelf.artifacts)
     (shelf.artifacts / "runs" / f"{2:032}").mkdir()
-    with pytest.raises(ConfigError, match="knows 2 of the 5 runs"):
+    with pytest.raises(ConfigError, match="knows 2 of 5 runs"):
         require_same_studio(shelf.store, shelf.artifacts)
 
 
