@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from core.states import ACTIVE, RunState, is_ended
 from core.store.views import RunRow
-from core.wording import counted
+from core.wording import counted, percent
 
 LEAST_SHARE_FOR_ETA = 0.02
 
@@ -130,7 +130,7 @@ class StudyProgress:
 def describe(row: RunRow) -> str:
     """Say a run's state with its number or its reason."""
     if row.state is RunState.SUCCEEDED:
-        numbers = ", ".join(f"{name} {100 * value:.1f}" for name, value in row.dev.items())
+        numbers = ", ".join(f"{name} {percent(value)}" for name, value in row.dev.items())
         flags = f" ({', '.join(row.flags)})" if row.flags else ""
         return f"succeeded, dev {numbers}{flags}"
     if row.state is RunState.FAILED:

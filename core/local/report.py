@@ -19,7 +19,7 @@ from core.recipe_parts import TaskChoice
 from core.regimes import Source
 from core.settings import get_settings
 from core.tasks import TASKS, TaskSpec
-from core.wording import counted
+from core.wording import counted, percent
 
 PLAIN_WIDTH = 140
 FEWGLUE_ONLY = "FewGLUE only: few_shot with draw: fewglue"
@@ -204,7 +204,7 @@ def _label_table(data: TaskData) -> Table:
         sizes = (sum(e.label == index for e in data.split(split)) for split in splits)
         table.add_row(label, *(f"{size:,}" for size in sizes))
     what = "majority, %" if data.labels else "even choice, %"
-    table.add_row(what, *(f"{100 * data.majority_share(split):.1f}" for split in splits))
+    table.add_row(what, *(percent(data.majority_share(split)) for split in splits))
     return table
 
 
