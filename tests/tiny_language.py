@@ -15,9 +15,14 @@ from transformers import PreTrainedModel
 
 from core.backbones.load import Backbone, load_backbone
 from core.backbones.spec import BackboneChoice
+from core.data.examples import Example
+from core.methods._module import TokenBatch
+from core.training.batches import to_tokens
+from core.training.warm import WarmBackbone
 from tests.tiny import make_tokenizer
 from tests.tiny_families import BETWEEN, SIZES, SMALL, give_specials
 
+TEXTS = ("the film was great", "she and he are at work in the book", "why")
 SENTINEL = "<extra_id_0>"
 HEADS: Mapping[str, str] = {
     "bert": "BertForMaskedLM",
@@ -98,6 +103,14 @@ def tiny_language(name: str) -> Backbone:
     return load_backbone(
         verbalizer(make_language(name, Path(mkdtemp(prefix="words-")) / name)), offline=True
     )
+
+
+def text_batch(backbone: Backbone, length: int = 24, max_tokens: int = 24) -> TokenBatch:
+    """Three texts as the backbone reads them in training, padded to a length."""
+    examples = [Example(rows=((text,),), label=0, group=text) for text in TEXTS]
+    split = WarmBackbone(backbone).split(examples, max_tokens).tokens
+    rows = torch.arange(len(TEXTS)).numpy()
+    return to_tokens(split, rows, length, backbone.device)
 
 
 def library_model(backbone: Backbone, name: str) -> PreTrainedModel:

@@ -124,7 +124,7 @@ def facts_of(
         embedding = _size(config, "embedding", inside)
         hidden = embedding if family.is_projected_back else inside
         first = int(config.get("pad_token_id", 1)) + 1 if family.padded_positions else 0
-        language_head, language_parameters = language_facts(config, shapes)
+        language = language_facts(config, shapes)
         positions = UNLIMITED_POSITIONS if family.has_distances else _size(config, "positions")
         return BackboneFacts(
             family=str(config["model_type"]),
@@ -144,8 +144,10 @@ def facts_of(
             query_heads=heads if config.get("num_key_value_heads") not in (None, heads) else 0,
             inside=0 if inside == hidden else inside,
             distinct_layers=int(config.get("num_hidden_groups") or 0),
-            language_head=language_head,
-            language_parameters=language_parameters,
+            language_head=language.form,
+            language_parameters=language.parameters,
+            language_biases=language.biases,
+            decoder_layers=language.decoder_layers,
             mixed_map=_mixed_map(config, shapes),
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.errors import BackboneError
 from core.methods._config import AnswerForm, BackboneFacts
@@ -75,21 +75,35 @@ LANGUAGE_FAMILIES: Mapping[str, LanguageFamily] = {
 """Families whose form of an answer is known, by ``model_type``."""
 
 
+class LanguageFacts(NamedTuple):
+    """What a model's files hold of a language-model head; nothing where the form is empty.
+
+    Attributes:
+        form: Where an answer is read.
+        parameters: Its weights beside those of the backbone, a count; of an encoder-decoder the
+            decoder's, too.
+        biases: Those of them that are in bias terms, a count.
+        decoder_layers: Layers of that decoder.
+    """
+
+    form: AnswerForm = ""
+    parameters: int = 0
+    biases: int = 0
+    decoder_layers: int = 0
+
+
 def language_facts(
     config: Mapping[str, Any], shapes: Mapping[str, Mapping[str, Any]]
-) -> tuple[AnswerForm, int]:
-    """Tell where an answer is read, and how many weights that takes beside the backbone.
+) -> LanguageFacts:
+    """Tell where an answer is read, and what that takes beside the backbone.
 
     Args:
         config: Content of config.json.
         shapes: ``dtype`` and ``shape`` of each tensor of its safetensors, by name.
-
-    Returns:
-        Empty and 0 where the family is not known, or its files lack the head.
     """
     known = LANGUAGE_FAMILIES.get(str(config["model_type"]))
     if known is None or (known.mark and known.mark not in shapes):
-        return "", 0
+        return LanguageFacts()
     # Of T5 only the first version has a tied one, and scales what goes into it; the library writes
     # both down as tied, and takes the embeddings where a file lacks the matrix of the second.
     is_tied = bool(config.get("tie_word_embeddings", known.is_tied)) and bool(
@@ -97,17 +111,23 @@ def language_facts(
     )
     if known.form != "masked":
         if not is_tied and OUTPUT_MATRIX not in shapes:
-            return "", 0
+            return LanguageFacts()
         is_tied = OUTPUT_MATRIX not in shapes
     vocab = int(config["vocab_size"])
-    counted = 0
-    for name, tensor in shapes.items():
-        shape = tensor["shape"]
+    counted, biases, has_bias = 0, 0, False
+    for name in (name for name in shapes if name.startswith(known.parts)):
+        shape = shapes[name]["shape"]
         # Under another name the embeddings, which the backbone already counts.
         is_again = len(shape) == 2 and shape[0] == vocab and (is_tied or "embed" in name)
-        if name.startswith(known.parts) and not is_again:
+        if shape == [vocab]:  # the output matrix's bias, which files may hold twice
+            is_again, has_bias = has_bias, True
+        if not is_again:
             counted += math.prod(shape)
-    return known.form, counted
+            biases += math.prod(shape) if name.endswith("bias") else 0
+    layers = 0
+    if known.form == "sequence":
+        layers = int(config.get("num_decoder_layers") or config["num_layers"])
+    return LanguageFacts(known.form, counted, biases, layers)
 
 
 def require_language_head(facts: BackboneFacts, name: str) -> None:

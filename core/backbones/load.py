@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -30,6 +29,7 @@ from core.backbones.embed import plain_inputs, word_embeddings
 from core.backbones.facts import folder_facts, weights_digest, weights_folder
 from core.backbones.language import require_language_head
 from core.backbones.masks import MaskMaker
+from core.backbones.own import OwnModel, sharing_copy, trainable_copy
 from core.backbones.prefix_taps import tap
 from core.backbones.spec import BackboneChoice
 from core.backbones.verbalizer import LanguageHead, require_equal, take_head
@@ -137,16 +137,13 @@ class Backbone:
         hidden: Tensor = output.last_hidden_state
         return hidden
 
-    def copy_module(self) -> nn.Module:
-        """Copy the model with all weights trainable and in float32, for a run that changes them."""
-        own = copy.deepcopy(self.module).float()
-        own.requires_grad_(True)
-        return own
+    def trainable_copy(self) -> OwnModel:
+        """Copy model and head with all weights trainable, for a run that changes them."""
+        return trainable_copy(self.module, self.language)
 
-    def share_module(self) -> nn.Module:
-        """Copy the model's structure; all tensors are the frozen ones, until some are replaced."""
-        shared = [*self.module.parameters(), *self.module.buffers()]
-        return copy.deepcopy(self.module, memo={id(tensor): tensor for tensor in shared})
+    def sharing_copy(self) -> OwnModel:
+        """Copy the structure of model and head, for a run that replaces some of its tensors."""
+        return sharing_copy(self.module, self.language)
 
     def _with_prefix(
         self, inputs: BackboneInputs, module: nn.Module | None

@@ -7,12 +7,14 @@ from torch import Tensor
 
 from core.backbones.load import Backbone
 from core.backbones.readout import ReadOut, pool
+from core.backbones.verbalizer import LanguageHead, WordHead
 from core.errors import BackboneError
 from core.methods._layout import prompt_free, surround
 from core.methods._marginal import marginal_loss
 from core.methods._module import BackboneInputs, PromptMethod, SelectorNoise, TokenBatch
 
 PROBE_TOKENS = (8, 6)
+PROBED_WORDS = 4
 LEAST_CHANGE = 1e-6
 
 
@@ -68,6 +70,9 @@ def _gradients(
         _check_cuts(backbone, batch, read_out, prompt_length)
         own = method.own_backbone()
         output = pool(backbone.forward(inputs, own), inputs, read_out)
+        if own is not None and isinstance(read_out, LanguageHead):
+            # Its output matrix is trained, too.
+            output = WordHead(read_out, range(PROBED_WORDS))(output)
         # Some candidates may use no vectors at all.
         if own is None and not _differs(output, plain.repeat(len(output) // len(plain), 1)):
             raise _ignored(backbone, "the method's prompt or prefix")

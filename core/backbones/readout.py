@@ -12,7 +12,7 @@ from core.backbones.embed import masked_mean
 from core.backbones.facts import read_out_of
 from core.backbones.spec import BackboneChoice, Pooling
 from core.backbones.verbalizer import LanguageHead
-from core.methods._module import BackboneInputs
+from core.methods._module import BackboneInputs, PromptMethod
 
 if TYPE_CHECKING:
     from core.backbones.load import Backbone
@@ -21,14 +21,15 @@ ReadOut = Pooling | LanguageHead
 """How a run reads out: by pooling for a head of its own, or by the language-model head."""
 
 
-def run_read_out(choice: BackboneChoice, backbone: Backbone) -> ReadOut:
+def run_read_out(choice: BackboneChoice, backbone: Backbone, method: PromptMethod) -> ReadOut:
     """Return the read-out of a run.
 
     Args:
         choice: Its backbone.
         backbone: The same, loaded.
+        method: Its method, which may have a language-model head of its own.
     """
-    return backbone.language or read_out_of(choice, backbone.facts)
+    return method.own_language() or backbone.language or read_out_of(choice, backbone.facts)
 
 
 def pool(

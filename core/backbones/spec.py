@@ -139,7 +139,7 @@ class BackboneChoice(Part):
         """Sentence to put behind what a method does, where no head is trained; else empty."""
         if not self.is_verbalizer:
             return ""
-        return " In place of a linear head the frozen language-model head says a word a label."
+        return " In place of a linear head the model's language-model head says a word a label."
 
     @property
     def source(self) -> str:

@@ -1,15 +1,15 @@
-"""A frozen language-model head that says label words at one place of each row.
+"""A language-model head that says label words at one place of each row.
 
 Only what is asked for is computed: the hidden state of the answer's place is gathered first, then
-goes through the head, and only the label words' rows of the output matrix are applied to it.
-Everything here is frozen, also beside a run's own copy of the backbone: a method trains what comes
-before it. Of an encoder-decoder the whole decoder belongs here, and so is frozen, too.
+goes through the head, and only the label words' rows of the output matrix are applied to it. Of an
+encoder-decoder the whole decoder belongs here. A backbone's own head is frozen; a run that trains
+the backbone itself has a copy of both (``core.backbones.own``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -29,36 +29,7 @@ HEAD_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
 CHECKED_WORDS = 64
 
 
-class WordHead(nn.Module):
-    """Rows of a frozen output matrix, one a label word; it trains and stores nothing.
-
-    Args:
-        weight: The rows, float32.
-        bias: One number a word.
-        cap: Largest logit, which all are bent towards; None: as they are.
-    """
-
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(
-        self,
-        weight: Float[Tensor, "words width"],
-        bias: Float[Tensor, " words"],
-        cap: float | None = None,
-    ) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight, persistent=False)
-        self.register_buffer("bias", bias, persistent=False)
-        self._cap = cap
-
-    def forward(self, vectors: Float[Tensor, "batch width"]) -> Float[Tensor, "batch words"]:
-        """Return the logits of the label words."""
-        logits = linear(vectors, self.weight, self.bias)
-        return logits if self._cap is None else torch.tanh(logits / self._cap) * self._cap
-
-
-class LanguageHead:
+class LanguageHead(nn.Module):
     """Read-out of a backbone that was loaded with its language-model head; see ``take_head``.
 
     Args:
@@ -69,34 +40,42 @@ class LanguageHead:
 
     Attributes:
         name: Short name of the backbone.
+        tokenizer: Its tokenizer.
         form: Where an answer is read.
         start: What the decoder of an encoder-decoder reads in front of the answer, shape (1, 2);
             None without one.
-        modules: What a row's state goes through in front of the output matrix, in order.
+        steps: What a row's state goes through in front of the output matrix, in order.
+        matrix: The output matrix, a row a word; of many models the word embeddings themselves.
+        bias: One number a word; None without.
     """
+
+    start: Tensor | None
+    matrix: Tensor
+    bias: Tensor | None
 
     def __init__(
         self, model: Any, facts: BackboneFacts, tokenizer: TextTokenizer, name: str
     ) -> None:
+        super().__init__()
         self.name = name
         self.form: AnswerForm = facts.language_head
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         config, output = model.config, model.get_output_embeddings()
-        self._matrix: Tensor = output.weight.detach()
-        self._bias: Tensor | None = None if output.bias is None else output.bias.detach()
+        self.register_parameter("matrix", output.weight)
+        self.register_parameter("bias", output.bias)
         self._cap: float | None = getattr(config, "final_logit_softcapping", None)
         self._scale = 1.0
-        steps = LANGUAGE_FAMILIES[facts.family].steps
-        self.modules: tuple[nn.Module, ...] = tuple(model.get_submodule(name) for name in steps)
-        self.start: Tensor | None = None
+        names = LANGUAGE_FAMILIES[facts.family].steps
+        steps, start = [model.get_submodule(name) for name in names], None
         if self.form == "sequence":
-            self.modules = (model.get_decoder(),)
-            start = getattr(config, "decoder_start_token_id", None)
-            start = config.pad_token_id if start is None else start
-            device = self._matrix.device
-            self.start = torch.tensor([[start, tokenizer.sentinel]], device=device)
+            steps = [model.get_decoder()]
+            first = getattr(config, "decoder_start_token_id", None)
+            first = config.pad_token_id if first is None else first
+            start = torch.tensor([[first, tokenizer.sentinel]], device=output.weight.device)
             if getattr(config, "scale_decoder_outputs", False):
                 self._scale = facts.hidden**-0.5
+        self.steps = nn.ModuleList(steps)
+        self.register_buffer("start", start, persistent=False)
 
     def vectors(
         self, hidden: Float[Tensor, "batch total hidden"], inputs: BackboneInputs
@@ -107,18 +86,18 @@ class LanguageHead:
             hidden: Last hidden states in the final layout.
             inputs: What the backbone was given.
         """
-        hidden = hidden.to(self._matrix.dtype)
+        hidden = hidden.to(self.matrix.dtype)
         if self.start is not None:
             return self._decoded(hidden, inputs, self.start).float()
         column = answer_column(inputs) if self.form == "masked" else inputs.last
         rows = torch.arange(hidden.shape[0], device=hidden.device)
         state = hidden[rows, column]
-        for module in self.modules:
-            state = module(state)
+        for step in self.steps:
+            state = step(state)
         return state.float()
 
     def head_of(self, words: Sequence[str]) -> WordHead:
-        """Return the frozen head of a task.
+        """Return the head of a task.
 
         Args:
             words: Word of each class, in the classes' order.
@@ -126,14 +105,15 @@ class LanguageHead:
         Raises:
             ConfigError: If a word cannot be said, or two begin with the same sub-token.
         """
-        return self.rows(word_ids(words, self._tokenizer, self.name))
+        return WordHead(self, word_ids(words, self.tokenizer, self.name))
 
-    def rows(self, ids: Sequence[int]) -> WordHead:
-        """Return the rows of the output matrix for tokens."""
-        index = torch.tensor(list(ids), device=self._matrix.device)
-        weight = self._matrix[index].float()
-        bias = weight.new_zeros(len(index)) if self._bias is None else self._bias[index].float()
-        return WordHead(weight, bias, self._cap)
+    def logits(
+        self, vectors: Float[Tensor, "batch width"], ids: Int[Tensor, " words"]
+    ) -> Float[Tensor, "batch words"]:
+        """Apply the rows of some words to what ``vectors`` returned, in float32."""
+        bias = None if self.bias is None else self.bias[ids].float()
+        logits = linear(vectors, self.matrix[ids].float(), bias)
+        return logits if self._cap is None else torch.tanh(logits / self._cap) * self._cap
 
     def _decoded(
         self,
@@ -145,13 +125,40 @@ class LanguageHead:
         rows, total = hidden.shape[:2]
         # Given in full, so that a row never depends on whether its partners are padded.
         seen = inputs.mask[:, None, None, :].expand(-1, 1, start.shape[1], total)
-        states: Tensor = self.modules[0](
+        states: Tensor = self.steps[0](
             input_ids=start.expand(rows, -1),
             encoder_hidden_states=hidden,
             encoder_attention_mask=additive(seen, hidden.dtype),
             use_cache=False,
         ).last_hidden_state
         return states[:, -1] * self._scale
+
+
+class _Held(NamedTuple):
+    """A language-model head, hidden from the state of what holds it."""
+
+    language: LanguageHead
+
+
+class WordHead(nn.Module):
+    """The rows of a language-model head for some words; it trains and stores nothing itself.
+
+    Args:
+        language: The head.
+        ids: Token of each word.
+    """
+
+    ids: Tensor
+
+    def __init__(self, language: LanguageHead, ids: Sequence[int]) -> None:
+        super().__init__()
+        self._held = _Held(language)
+        index = torch.tensor(list(ids), device=language.matrix.device)
+        self.register_buffer("ids", index, persistent=False)
+
+    def forward(self, vectors: Float[Tensor, "batch width"]) -> Float[Tensor, "batch words"]:
+        """Return the logits of the words."""
+        return self._held.language.logits(vectors, self.ids)
 
 
 def answer_column(inputs: BackboneInputs) -> Int[Tensor, " batch"]:
@@ -210,7 +217,7 @@ def require_equal(
     """
     words = range(0, expected.shape[1], max(1, expected.shape[1] // CHECKED_WORDS))
     with torch.no_grad():
-        ours = head.rows(words)(head.vectors(hidden, inputs))
+        ours = WordHead(head, words)(head.vectors(hidden, inputs))
     difference = float((ours - expected[:, list(words)]).abs().max())
     allowed = HEAD_TOLERANCE[hidden.dtype] * max(1.0, float(expected.abs().max()))
     if not difference <= allowed:

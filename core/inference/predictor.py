@@ -197,7 +197,7 @@ class Predictor:
                 reading = jobs[index].reading
                 feature = features.get((reading, model.method.averages_padding))
                 batch = replace(read[reading].batch, feature=feature)
-                read_out = run_read_out(jobs[index].card.config.backbone, backbone)
+                read_out = run_read_out(jobs[index].card.config.backbone, backbone, model.method)
                 parts[index] = Rows(model, model.method.adapt(batch), read_out)
             logits = launch(backbone, list(parts.values()))
         milliseconds = (time.perf_counter() - start) * 1000

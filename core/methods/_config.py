@@ -83,6 +83,8 @@ class BackboneFacts:
         language_head: Where its language-model head says a word; empty: its files hold none.
         language_parameters: Weights of that head, and of the decoder of an encoder-decoder, beside
             ``total_parameters``.
+        language_biases: Those of them that are in bias terms.
+        decoder_layers: Layers of the decoder of an encoder-decoder whose files hold such a head.
         mixed_map: First map that makes queries, keys and values at once, where it is not known
             which of its outputs are which; empty: there is none.
     """
@@ -107,6 +109,8 @@ class BackboneFacts:
     distinct_layers: int = 0
     language_head: AnswerForm = ""
     language_parameters: int = 0
+    language_biases: int = 0
+    decoder_layers: int = 0
     mixed_map: str = ""
 
     @property

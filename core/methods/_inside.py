@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from torch import nn
 
 from core.backbones.embed import plain_inputs
 from core.backbones.load import Backbone
+from core.backbones.own import OwnModel
+from core.backbones.verbalizer import LanguageHead
 from core.methods._config import ParameterGroup
 from core.methods._module import BackboneInputs, PromptMethod, SelectorNoise, TokenBatch
 
 
-class _Copy(NamedTuple):
-    """The run's own model, hidden from the state of the method: only trained tensors are saved."""
-
-    module: nn.Module
+def kept(tensors: Mapping[str, nn.Parameter]) -> nn.ParameterDict:
+    """Put tensors into a method's state under the names that they have in a copy."""
+    return nn.ParameterDict({name.replace(".", ":"): tensor for name, tensor in tensors.items()})
 
 
 class InsideMethod(PromptMethod):
@@ -24,19 +24,17 @@ class InsideMethod(PromptMethod):
 
     Args:
         backbone: Frozen backbone; word embeddings are its own.
-        copy: Copy whose trained tensors are those of ``trained``; the frozen ones are shared.
+        own: Copy whose trained tensors are those of ``trained``; the frozen ones are shared.
         trained: Trained tensors by name.
     """
 
     def __init__(
-        self, backbone: Backbone, copy: nn.Module, trained: Mapping[str, nn.Parameter]
+        self, backbone: Backbone, own: OwnModel, trained: Mapping[str, nn.Parameter]
     ) -> None:
         super().__init__()
         self._backbone = backbone
-        self._copy = _Copy(copy)
-        self.trained = nn.ParameterDict(
-            {name.replace(".", ":"): tensor for name, tensor in trained.items()}
-        )
+        self._own = own
+        self.trained = kept(trained)
 
     def adapt(self, batch: TokenBatch, noise: SelectorNoise | None = None) -> BackboneInputs:
         """Embed the text as the frozen backbone does."""
@@ -49,4 +47,8 @@ class InsideMethod(PromptMethod):
 
     def own_backbone(self) -> nn.Module:
         """Return the copy."""
-        return self._copy.module
+        return self._own.module
+
+    def own_language(self) -> LanguageHead | None:
+        """Return the copy's language-model head."""
+        return self._own.language

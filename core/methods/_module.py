@@ -5,12 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from core.methods._config import Axis, ParameterGroup
+
+if TYPE_CHECKING:
+    from core.backbones.verbalizer import LanguageHead
 
 
 @dataclass(frozen=True)
@@ -256,6 +260,10 @@ class PromptMethod(nn.Module, ABC):
 
     def own_backbone(self) -> nn.Module | None:
         """Return the method's own backbone module when it trains one, else None."""
+        return None
+
+    def own_language(self) -> LanguageHead | None:
+        """Return the language-model head that belongs to its own backbone, else None."""
         return None
 
 

@@ -147,7 +147,7 @@ def _audit_part(
 ) -> None:
     """Audit all axes of one task."""
     backbone, whole = warm.backbone, part.splits["dev"]
-    read_out = run_read_out(config.backbone, backbone)
+    read_out = run_read_out(config.backbone, backbone, method)
 
     def subject(split: PreparedSplit) -> Subject:
         feature = None

@@ -107,7 +107,8 @@ def prepare(member: Member, warm: WarmBackbone, data_folders: Sequence[Path]) ->
     model = build_model(
         config.method, backbone, outputs, config.seeds.init, config.regime.own_axes, words
     ).eval()
-    probe.check(backbone, model.part().method, run_read_out(config.backbone, backbone))
+    method = model.part().method
+    probe.check(backbone, method, run_read_out(config.backbone, backbone, method))
     parts = {
         task.name: TaskPart(
             trained[task.name],

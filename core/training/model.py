@@ -28,8 +28,8 @@ class AdaptedModel(nn.Module):
 
     Args:
         method: Way to adapt the backbone.
-        head: Linear map from the pooled hidden state to the labels, or to one score; or the frozen
-            rows of a language-model head, one a label word, which hold nothing that is trained.
+        head: Linear map from the pooled hidden state to the labels, or to one score; or the rows
+            of a language-model head, one a label word, which are the backbone's or the method's.
     """
 
     def __init__(self, method: PromptMethod, head: nn.Linear | WordHead) -> None:
@@ -145,8 +145,9 @@ def build_part(
     words: Sequence[str] = (),
 ) -> AdaptedModel:
     """Put a head on a method: a fresh one from the init seed's stream, or that of label words."""
-    if backbone.language is not None:
-        return AdaptedModel(method, backbone.language.head_of(words)).to(backbone.device)
+    language = method.own_language() or backbone.language
+    if language is not None:
+        return AdaptedModel(method, language.head_of(words)).to(backbone.device)
     head = new_head(backbone.facts.hidden, num_outputs, generator(init_seed, 0, "init/head"))
     return AdaptedModel(method, head).to(backbone.device)
 

@@ -123,7 +123,7 @@ class TrainingRun:
     @property
     def read_out(self) -> ReadOut:
         """What reads one vector a row out of the backbone's states."""
-        return run_read_out(self.config.backbone, self.warm.backbone)
+        return run_read_out(self.config.backbone, self.warm.backbone, self.model.part().method)
 
     @property
     def evaluation_is_due(self) -> bool:
@@ -145,9 +145,9 @@ class TrainingRun:
 
     def dropout_modules(self) -> tuple[nn.Module, ...]:
         """Return the modules in which dropout is switched on while an update is made."""
-        backbone = self.warm.backbone
-        further = backbone.language.modules if backbone.language else ()
-        return (self.model.part().method.own_backbone() or backbone.module, *further)
+        backbone, method = self.warm.backbone, self.model.part().method
+        language = method.own_language() or backbone.language
+        return (method.own_backbone() or backbone.module, *([language] if language else []))
 
     def feature(self, task: str, split: str) -> Tensor | None:
         """Return the cached features of a task's split when the method asks for them."""

@@ -15,12 +15,10 @@ from core.backbones.load import Backbone, load_backbone
 from core.backbones.readout import pool, run_read_out
 from core.backbones.spec import BackboneChoice
 from core.backbones.verbalizer import answer_column
-from core.data.examples import Example
 from core.data.tokens import CUE
 from core.errors import BackboneError, ConfigError
 from core.methods._layout import prompt_free, surround
 from core.methods._module import BackboneInputs, TokenBatch
-from core.training.batches import to_tokens
 from core.training.model import build_model
 from core.training.warm import WarmBackbone
 from tests.method_tools import make_config, make_method, noise, shake
@@ -31,21 +29,13 @@ from tests.tiny_language import (
     SENTINEL,
     library_model,
     make_language,
+    text_batch,
     tiny_language,
     verbalizer,
 )
 
 SAID = ("no", "yes", "great")
-TEXTS = ("the film was great", "she and he are at work in the book", "why")
 FEW = ("bert", "t5", "gpt2")
-
-
-def tokens_of(backbone: Backbone, length: int = 24, max_tokens: int = 24) -> TokenBatch:
-    """Three texts as the backbone reads them in training, padded to a length."""
-    examples = [Example(rows=((text,),), label=0, group=text) for text in TEXTS]
-    split = WarmBackbone(backbone).split(examples, max_tokens).tokens
-    rows = torch.arange(len(TEXTS)).numpy()
-    return to_tokens(split, rows, length, backbone.device)
 
 
 def logits_of(backbone: Backbone, inputs: BackboneInputs) -> Tensor:
@@ -58,7 +48,7 @@ def logits_of(backbone: Backbone, inputs: BackboneInputs) -> Tensor:
 def test_the_logits_are_those_of_the_librarys_whole_model(family: str) -> None:
     backbone = tiny_language(family)
     assert backbone.language is not None
-    batch = tokens_of(backbone)
+    batch = text_batch(backbone)
     vocabulary = tiny_vocabulary()
     said = [vocabulary[word] for word in SAID]
     sizes = batch.mask.sum(dim=1)
@@ -93,7 +83,7 @@ def test_t5_with_a_matrix_of_its_own_is_not_scaled_and_needs_that_matrix(tmp_pat
     model = library_model(backbone, "t5")
     assert not model.config.scale_decoder_outputs
     assert not torch.equal(model.lm_head.weight, model.shared.weight)
-    batch = tokens_of(backbone)
+    batch = text_batch(backbone)
     start = torch.tensor([[0, backbone.facts.vocab - 1]] * 3)
     with torch.no_grad():
         whole = model(
@@ -106,7 +96,7 @@ def test_t5_with_a_matrix_of_its_own_is_not_scaled_and_needs_that_matrix(tmp_pat
 @pytest.mark.parametrize("family", HEADS)
 def test_the_answer_stands_at_the_mask_or_last_wherever_the_prompt_stands(family: str) -> None:
     backbone = tiny_language(family)
-    batch = tokens_of(backbone)
+    batch = text_batch(backbone)
     embeddings = backbone.embed(batch.token_ids)
     prompt = torch.ones(3, 4, backbone.facts.width)
     back = {"masked": 2, "causal": 1, "sequence": 1}[backbone.answer_form]
@@ -145,7 +135,7 @@ def test_no_row_depends_on_padding_or_partners(family: str, kind: str) -> None:
     fields = {"position": "instance", "feature": "embedding_mean"} if kind == "adap_ins_pos" else {}
     name = "dynamic_prompt" if kind == "adap_ins_pos" else kind
     method = shake(make_method(backbone, name, **fields))
-    read_out = run_read_out(verbalizer(backbone.folder), backbone)
+    read_out = run_read_out(verbalizer(backbone.folder), backbone, method)
     probe.check(backbone, method, read_out)
 
     def read(batch: TokenBatch) -> Tensor:
@@ -153,7 +143,7 @@ def test_no_row_depends_on_padding_or_partners(family: str, kind: str) -> None:
             inputs = method.adapt(batch)
             return pool(backbone.forward(inputs, method.own_backbone()), inputs, read_out)
 
-    narrow, wide = tokens_of(backbone, 16), tokens_of(backbone, 32)
+    narrow, wide = text_batch(backbone, 16), text_batch(backbone, 32)
     together = read(narrow)
     torch.testing.assert_close(read(wide), together, atol=2e-5, rtol=1e-5)
     for row in range(3):
@@ -178,12 +168,12 @@ def test_the_gradient_reaches_the_prompt_and_nothing_of_the_language_model(famil
     assert model.num_trainable() == counted
     assert all(name.startswith("method.") for name in model.named_tensors())
     part = model.part()
-    batch = tokens_of(backbone)
+    batch = text_batch(backbone)
     inputs = part.method.adapt(batch, noise())
     part.logits(backbone.forward(inputs), inputs, backbone.language)[:, 1].sum().backward()
     for tensors in model.parameter_groups().values():
         assert all(tensor.grad is not None and bool(tensor.grad.any()) for tensor in tensors)
-    for module in (backbone.module, *backbone.language.modules):
+    for module in (backbone.module, backbone.language):
         for frozen in module.parameters():
             assert frozen.grad is None
             assert not frozen.requires_grad

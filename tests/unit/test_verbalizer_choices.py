@@ -124,7 +124,7 @@ def test_the_preview_counts_no_head(tmp_path: Path) -> None:
     assert set(shown.methods[0].parameters) == {"prompt", "selector"}
     assert set(headed.methods[0].parameters) == {"prompt", "selector", "head"}
     assert shown.methods[0].describes == (
-        f"{headed.methods[0].describes} In place of a linear head the frozen language-model head "
+        f"{headed.methods[0].describes} In place of a linear head the model's language-model head "
         "says a word a label."
     )
 

@@ -35,7 +35,10 @@ class Config(MethodConfig):
 
     @override
     def describe(self) -> str:
-        return "Trains every bias term of the backbone and a linear head; all else stays frozen."
+        return (
+            "Trains every bias term of the backbone and a linear head; all other weights stay "
+            "frozen."
+        )
 
     @override
     def require_fit(self, facts: BackboneFacts) -> None:
@@ -48,4 +51,8 @@ class Config(MethodConfig):
 
     @override
     def num_trainable(self, facts: BackboneFacts, num_outputs: int) -> dict[ParameterGroup, int]:
-        return {"backbone": facts.bias_parameters, "head": head_parameters(facts, num_outputs)}
+        language = 0 if num_outputs else facts.language_biases
+        return {
+            "backbone": facts.bias_parameters + language,
+            "head": head_parameters(facts, num_outputs),
+        }

@@ -34,14 +34,18 @@ def build(config: Config, backbone: Backbone, generator: torch.Generator) -> Ins
         ConfigError: If the backbone has no bias terms.
     """
     config.require_fit(backbone.facts)
-    copy = backbone.share_module()
+    copy = backbone.sharing_copy()
     trained: dict[str, nn.Parameter] = {}
+    owned: dict[int, nn.Parameter] = {}
     for name, module in list(copy.named_modules()):
         bias = getattr(module, "bias", None)
         if isinstance(bias, nn.Parameter):
-            own = nn.Parameter(bias.detach().float().clone())
+            # A language-model head may hold its bias twice.
+            own = owned.get(id(bias))
+            if own is None:
+                own = owned[id(bias)] = nn.Parameter(bias.detach().float().clone())
+                trained[f"{name}.bias"] = own
             module.bias = own
-            trained[f"{name}.bias"] = own
             if bias.dtype != own.dtype:
                 cast = InPrecision(bias.dtype)
                 parametrize.register_parametrization(module, "bias", cast, unsafe=True)

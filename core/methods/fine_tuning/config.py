@@ -1,4 +1,4 @@
-"""Fine-tuning: every weight of the backbone and a linear head are trained."""
+"""Fine-tuning: every weight of the backbone and of the head that reads it are trained."""
 
 from __future__ import annotations
 
@@ -33,8 +33,12 @@ class Config(MethodConfig):
 
     @override
     def describe(self) -> str:
-        return "Trains every weight of the backbone and a linear head."
+        return "Trains every weight of the backbone and of the head that reads it out."
 
     @override
     def num_trainable(self, facts: BackboneFacts, num_outputs: int) -> dict[ParameterGroup, int]:
-        return {"backbone": facts.total_parameters, "head": head_parameters(facts, num_outputs)}
+        language = 0 if num_outputs else facts.language_parameters
+        return {
+            "backbone": facts.total_parameters + language,
+            "head": head_parameters(facts, num_outputs),
+        }

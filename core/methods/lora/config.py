@@ -18,7 +18,7 @@ from core.methods._config import (
 )
 
 ADAPTED_MAPS = 2
-"""Maps of each layer that get an update: query and value."""
+"""Maps of each block of attention that get an update: query and value."""
 
 
 class Config(MethodConfig):
@@ -51,7 +51,7 @@ class Config(MethodConfig):
     def describe(self) -> str:
         return (
             f"LoRA: updates of rank {self.rank} on the query and value maps of each layer, and a "
-            "linear head; the weights themselves stay frozen."
+            "linear head; the backbone's weights themselves stay frozen."
         )
 
     @override
@@ -70,7 +70,20 @@ class Config(MethodConfig):
         inputs = facts.inside or facts.hidden
         queries, values = facts.query_heads or facts.heads, facts.heads
         widths = ADAPTED_MAPS * inputs + (queries + values) * facts.head_dim
+        blocks = attention_blocks(facts, with_decoder=not num_outputs)
         return {
-            "backbone": (facts.distinct_layers or facts.layers) * self.rank * widths,
+            "backbone": blocks * self.rank * widths,
             "head": head_parameters(facts, num_outputs),
         }
+
+
+def attention_blocks(facts: BackboneFacts, *, with_decoder: bool) -> int:
+    """Count the blocks of attention with weights of their own.
+
+    Args:
+        facts: Sizes of the backbone.
+        with_decoder: True when a verbalizer reads out: a layer of an encoder-decoder's decoder
+            attends to itself and to the encoder.
+    """
+    encoder = facts.distinct_layers or facts.layers
+    return encoder + (2 * facts.decoder_layers if with_decoder else 0)

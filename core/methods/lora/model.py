@@ -1,4 +1,4 @@
-"""LoRA: low-rank updates of each layer's query and value maps."""
+"""LoRA: low-rank updates of each layer's query and value maps, a verbalizer's decoder included."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from transformers.pytorch_utils import Conv1D
 
 from core.backbones.families import FUSED_MAPS
 from core.backbones.load import Backbone
+from core.backbones.own import OwnModel
 from core.errors import BackboneError
 from core.methods._inside import InsideMethod
-from core.methods.lora.config import ADAPTED_MAPS, Config
+from core.methods.lora.config import ADAPTED_MAPS, Config, attention_blocks
 
 QUERY_NAMES = frozenset({"q", "q_lin", "q_proj", "query", "query_proj"})
 VALUE_NAMES = frozenset({"v", "v_lin", "v_proj", "value", "value_proj"})
@@ -60,27 +61,30 @@ class _Target:
     """A map that is adapted.
 
     Attributes:
-        name: Its name in the model.
+        name: Its name in the copy.
+        parent: What holds it.
         module: The map.
         inputs: Width of what goes in.
         parts: First output and number of outputs of each update, by its name.
     """
 
     name: str
+    parent: nn.Module
     module: nn.Module
     inputs: int
     parts: Mapping[str, tuple[int, int]]
 
 
-def _targets(copy: nn.Module, backbone: Backbone) -> list[_Target]:
+def _targets(copy: OwnModel, backbone: Backbone) -> list[_Target]:
     """Find the maps that make queries and values, alone or in one with the keys.
 
     Raises:
         BackboneError: If a fused map is not as wide as its queries, keys and values.
     """
     found = []
-    for name, module in copy.named_modules():
-        last = name.rsplit(".", 1)[-1]
+    modules = dict(copy.named_modules())
+    for name, module in modules.items():
+        place, _, last = name.rpartition(".")
         if isinstance(module, Conv1D):
             inputs, outputs = module.weight.shape
         elif isinstance(module, nn.Linear):
@@ -88,9 +92,12 @@ def _targets(copy: nn.Module, backbone: Backbone) -> list[_Target]:
         else:
             continue
         if last in QUERY_NAMES | VALUE_NAMES:
-            found.append(_Target(name, module, inputs, {"": (0, outputs)}))
+            parts = {"": (0, outputs)}
         elif last in FUSED_MAPS:
-            found.append(_Target(name, module, inputs, _fused_parts(name, outputs, backbone)))
+            parts = _fused_parts(name, outputs, backbone)
+        else:
+            continue
+        found.append(_Target(name, modules[place], module, inputs, parts))
     return found
 
 
@@ -116,10 +123,11 @@ def build(config: Config, backbone: Backbone, generator: torch.Generator) -> Ins
         ConfigError: If the order of a fused map's outputs is not known.
     """
     config.require_fit(backbone.facts)
-    copy = backbone.share_module()
+    copy = backbone.sharing_copy()
     found = _targets(copy, backbone)
     updates = sum(len(target.parts) for target in found)
-    expected = ADAPTED_MAPS * (backbone.facts.distinct_layers or backbone.facts.layers)
+    blocks = attention_blocks(backbone.facts, with_decoder=copy.language is not None)
+    expected = ADAPTED_MAPS * blocks
     if updates != expected:
         raise BackboneError(
             f"{backbone.name}: {updates} query and value maps were found, {expected} expected.",
@@ -136,7 +144,6 @@ def build(config: Config, backbone: Backbone, generator: torch.Generator) -> Ins
             down, up = nn.Parameter(drawn), nn.Parameter(torch.zeros(outputs, config.rank))
             trained[f"{target.name}.{part}down"], trained[f"{target.name}.{part}up"] = down, up
             pairs.append((down, up, start))
-        parent, last = target.name.rsplit(".", 1)
         updated = LoraUpdate(target.module, pairs, config.alpha / config.rank)
-        setattr(copy.get_submodule(parent), last, updated)
+        setattr(target.parent, target.name.rpartition(".")[2], updated)
     return InsideMethod(backbone, copy, trained)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from core.backbones.memory import peak_bytes
 from core.data.tasks import read_task
 from core.errors import RecipeErrors
-from core.inference.predictor import AdapterRef, Predictor
+from core.inference.predictor import AdapterRef, Answer, Predictor
 from core.recipe import RunConfig, group_key
 from core.recipe_files import parse_recipe, read_yaml
 from core.states import Outcome
@@ -59,6 +59,20 @@ def run_of(
     return run
 
 
+def predictions_are_given_again(config: RunConfig, files: Mapping[str, Path]) -> list[Answer]:
+    """Ask the saved adapter about the first examples of test; it says what training wrote down."""
+    predictions = pq.read_table(files["predictions"]).to_pylist()
+    kept = [row for row in predictions if row["split"] == "test"][:5]
+    predictor, answers = Predictor(offline=True), []
+    for row, example in zip(kept, read_task(config.task).test, strict=False):
+        (answer,) = predictor.answer(example.rows[0], [AdapterRef("r0", files["adapter"])])
+        assert answer.error == ""
+        assert list(answer.probabilities.values()) == pytest.approx(row["probabilities"], abs=1e-5)
+        answers.append(answer)
+    assert answers
+    return answers
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_recipe_is_trained_saved_and_asked_again(
     family: str, folders: dict[str, Path], task: Path, tmp_path: Path, warm: WarmBackbones
@@ -67,7 +81,7 @@ def test_a_recipe_is_trained_saved_and_asked_again(
     config = run_of(method, folders[family], task, max_updates=60, warmup=0)
     backbone = warm.for_run(config).backbone
     assert backbone.language is not None
-    modules = (backbone.module, *backbone.language.modules)
+    modules = (backbone.module, backbone.language)
     before = [tensor.clone() for module in modules for tensor in module.parameters()]
     recorder = train([config], tmp_path, warm)
     ending = succeeded(recorder)
@@ -81,14 +95,7 @@ def test_a_recipe_is_trained_saved_and_asked_again(
     assert set(load_file(adapter / "adapter.safetensors")) == {"method.prompt"}
     card = read_card(adapter).task()
     assert (card.words, card.template) == (("bad", "great"), "plain")
-    test = read_task(config.task).test
-    predictions = pq.read_table(ending.files["predictions"]).to_pylist()
-    kept = [row for row in predictions if row["split"] == "test"][:5]
-    predictor = Predictor(offline=True)
-    for row, example in zip(kept, test, strict=False):
-        (answer,) = predictor.answer(example.rows[0], [AdapterRef("r0", adapter)])
-        assert answer.error == ""
-        assert list(answer.probabilities.values()) == pytest.approx(row["probabilities"], abs=1e-5)
+    for answer in predictions_are_given_again(config, ending.files):
         end = {"bert": "[MASK]", "t5": "[SEP]", "gpt2": ":"}[family]
         assert end in answer.tokens
         assert answer.added[answer.tokens.index(end)]
@@ -113,7 +120,7 @@ def test_dropout_reaches_the_decoder_and_a_run_can_be_repeated(
     seen: list[bool] = []
     language = warm.for_run(config).backbone.language
     assert language is not None
-    (decoder,) = language.modules
+    (decoder,) = language.steps
     hook = decoder.register_forward_hook(lambda module, *_: seen.append(module.training))
     first, second = (train([config], tmp_path / name, warm) for name in ("first", "second"))
     hook.remove()
@@ -123,9 +130,10 @@ def test_dropout_reaches_the_decoder_and_a_run_can_be_repeated(
 
 
 @pytest.mark.parametrize(
-    ("kind", "family"), [("fine_tuning", "t5"), ("lora", "gpt2"), ("bitfit", "bert")]
+    ("kind", "family"),
+    [("fine_tuning", "t5"), ("lora", "t5"), ("lora", "gpt2"), ("bitfit", "bert")],
 )
-def test_methods_that_change_the_backbone_leave_the_head_frozen(
+def test_methods_that_change_the_backbone_have_a_head_of_their_own(
     kind: str,
     family: str,
     folders: dict[str, Path],
@@ -136,14 +144,22 @@ def test_methods_that_change_the_backbone_leave_the_head_frozen(
     config = run_of(kind, folders[family], task)
     language = warm.for_run(config).backbone.language
     assert language is not None
-    before = [tensor.clone() for module in language.modules for tensor in module.parameters()]
-    recorder = train([config], tmp_path, warm)
-    after = [tensor for module in language.modules for tensor in module.parameters()]
-    assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))
-    counted = succeeded(recorder).result["num_trainable"]
+    before = [tensor.clone() for tensor in language.parameters()]
+    ending = succeeded(train([config], tmp_path, warm))
+    assert all(
+        torch.equal(one, two) for one, two in zip(before, language.parameters(), strict=True)
+    )
     facts = warm.for_run(config).backbone.facts
     formula = config.method.num_trainable(facts, 0)
-    assert counted == {name: count for name, count in formula.items() if count}
+    assert ending.result["num_trainable"] == {
+        name: count for name, count in formula.items() if count
+    }
+    adapter = ending.files["adapter"]
+    is_beyond = facts.language_head != "causal"  # whose output matrix is the embeddings alone
+    assert (
+        any("language" in name for name in load_file(adapter / "adapter.safetensors")) == is_beyond
+    )
+    predictions_are_given_again(config, ending.files)
 
 
 def test_joint_training_has_words_for_each_task(
