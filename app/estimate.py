@@ -30,6 +30,7 @@ class StepTime:
     Attributes:
         task: Its task, or all of a joint run with ``+`` between.
         passes: Rows that an update made of each row of its batch, see ``MethodConfig.passes``.
+        prompt_length: Prompt vectors of a row, a count.
         seconds: Wall seconds an update, divided by the runs that trained together.
     """
 
@@ -39,6 +40,7 @@ class StepTime:
     max_tokens: int
     batch_size: int
     passes: int
+    prompt_length: int
     seconds: float
 
 
@@ -51,6 +53,7 @@ class Load:
         tokens: Mean length of a row with its prompt vectors, a count.
         rows: Rows an example on average: one, or one a choice.
         passes: Rows that an update makes of each row of its batch, see ``MethodConfig.passes``.
+        prompt_length: Prompt vectors of a row, a count.
         repeats: Runs of this kind.
         facts: Sizes of the backbone; None when not known here.
         num_dev: Rows of dev.
@@ -63,6 +66,7 @@ class Load:
     max_tokens: int
     batch_size: int
     passes: int
+    prompt_length: int
     updates: int
     repeats: int
     tokens: float
@@ -94,7 +98,7 @@ class _Nearest:
     Attributes:
         update: Seconds of one update of the load.
         used: Runs that it rests on, a count.
-        is_like: True when they make as many passes; else the time was scaled by them.
+        is_like: True when they make as many passes with as many vectors; else the time was scaled.
     """
 
     update: float
@@ -103,16 +107,19 @@ class _Nearest:
 
 
 def _nearest(load: Load, history: Sequence[StepTime]) -> _Nearest | None:
-    """Time an update by the runs that come nearest: of as many passes, then of the same task.
+    """Time an update by the runs that come nearest: of as much work, then of the same task.
 
-    An update takes the longer the more passes it makes; how long the texts of another task were is
-    not recorded.
+    An update takes the longer the more passes it makes and the more prompt vectors stand beside the
+    text; how long the texts of another task were is not recorded.
     """
     by_distance: dict[tuple[bool, bool], list[float]] = {}
     for past in _comparable(load, history):
-        distance = (past.passes != load.passes, past.task != load.task)
-        scaled = past.seconds * load.passes / past.passes
-        by_distance.setdefault(distance, []).append(scaled)
+        work = load.passes / past.passes
+        if past.prompt_length != load.prompt_length:
+            work *= load.tokens / (load.tokens - load.prompt_length + past.prompt_length)
+        is_like = (past.passes, past.prompt_length) == (load.passes, load.prompt_length)
+        distance = (not is_like, past.task != load.task)
+        by_distance.setdefault(distance, []).append(past.seconds * work)
     if not by_distance:
         return None
     distance = min(by_distance)
@@ -178,8 +185,8 @@ def estimate(loads: Sequence[Load], history: Sequence[StepTime], all_known: bool
         basis = f"Rough: partly from {used}, the rest by a rule for two CPU cores."
     elif not are_like:
         basis = (
-            f"Rough: from {used} of these methods, some with another number of passes an update, "
-            "which is reckoned in."
+            f"Rough: from {used} of these methods, some with another number of passes an update "
+            "or of prompt vectors, which is reckoned in."
         )
     else:
         basis = f"From {used} of these kinds on this installation, one worker."

@@ -138,8 +138,9 @@ def _history(store: Store | None) -> Sequence[StepTime]:
     for row in rows:
         settings = row.pop("method")
         with suppress(ValidationError):  # another version's run, whose passes are not known here
-            passes = METHODS[row["method_kind"]].model_validate(settings).passes
-            found.append(StepTime(**row, passes=passes))
+            method = METHODS[row["method_kind"]].model_validate(settings)
+            past = StepTime(**row, passes=method.passes, prompt_length=method.prompt_length)
+            found.append(past)
     return found
 
 

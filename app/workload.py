@@ -164,6 +164,7 @@ def _load(
         max_tokens=training.max_tokens,
         batch_size=min(batch, max(part.num_train for part in parts)),
         passes=cell.method.passes,
+        prompt_length=cell.method.prompt_length,
         updates=total,
         repeats=repeats,
         tokens=mean(tokens) + cell.method.prompt_length,

@@ -27,6 +27,7 @@ def load(**changes: object) -> Load:
         "max_tokens": 64,
         "batch_size": 16,
         "passes": 1,
+        "prompt_length": 20,
         "updates": 100,
         "repeats": 2,
         "tokens": 40.0,
@@ -46,6 +47,7 @@ def past(seconds: float, **changes: object) -> StepTime:
         "max_tokens": 64,
         "batch_size": 16,
         "passes": 1,
+        "prompt_length": 20,
     }
     return StepTime(**{**values, **changes}, seconds=seconds)  # type: ignore[arg-type]
 
@@ -214,6 +216,17 @@ def test_a_summed_choice_costs_a_pass_each_and_speaks_for_no_other_number_of_pas
         assert "another number of passes" in scaled.basis
     both = estimate([exact], [past(0.1), past(0.9, passes=11)], True)
     assert both.seconds == pytest.approx(0.9 * 100 * 2)
+    assert not both.is_rough
+
+
+def test_more_prompt_vectors_cost_more_and_speak_for_no_other_number() -> None:
+    longer = load(tokens=100.0, prompt_length=80)  # texts of 20 tokens in both
+    scaled = estimate([longer], [past(0.2)], True)
+    assert scaled.seconds == pytest.approx(0.2 * 100 / 40 * 100 * 2)
+    assert scaled.is_rough
+    assert "or of prompt vectors" in scaled.basis
+    both = estimate([longer], [past(0.2), past(0.6, prompt_length=80)], True)
+    assert both.seconds == pytest.approx(0.6 * 100 * 2)
     assert not both.is_rough
 
 
