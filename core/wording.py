@@ -17,9 +17,10 @@ def percent(share: float, *, none: str = "–", with_sign: bool = False) -> str:
     Args:
         share: From 0 to 1, or a difference of such.
         none: What stands for a number that is none.
-        with_sign: Write + before what is not negative.
+        with_sign: Write + before what is above 0 when rounded.
     """
     if not math.isfinite(share):
         return none
-    rounded = Decimal(100 * share).quantize(Decimal("0.1"), ROUND_HALF_UP)
-    return f"{rounded:{'+' if with_sign else ''}}"
+    # Adding 0 takes the sign off a zero.
+    rounded = Decimal(100 * share).quantize(Decimal("0.1"), ROUND_HALF_UP) + 0
+    return f"{rounded:{'+' if with_sign and rounded else ''}}"

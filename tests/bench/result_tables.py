@@ -21,6 +21,7 @@ from core.statistics.intervals import mean_std
 from core.store.models import Run
 from core.store.query_rows import find_study
 from core.store.session import Store
+from core.wording import percent
 
 RESULTS = Path(__file__).parent / "results"
 TOLD = (
@@ -87,7 +88,8 @@ def gains_table(runs: Sequence[Mapping[str, Any]]) -> str:
         common = [gains.get("modal", gains.get("mean", 0.0)) for gains in seeds]
         shuffled = [gains["shuffled"] for gains in seeds]
         cells = [
-            f"{100 * told.mean:+.1f}" + (f" ± {100 * told.std:.1f}" if told.n > 1 else " (n = 1)")
+            percent(told.mean, with_sign=True)
+            + (f" ± {percent(told.std)}" if told.n > 1 else " (n = 1)")
             for told in (mean_std(common), mean_std(shuffled))
         ]
         lines.append(f"| {' | '.join([*place, *cells])} |")

@@ -22,6 +22,11 @@ def test_halves_go_away_from_zero_as_in_the_pages_script(share: float, shown: st
     assert percent(share, with_sign=True) == (shown if share < 0 else f"+{shown}")
 
 
+@pytest.mark.parametrize("share", [0.0, -0.0, 0.0004, -0.0004])
+def test_nothing_has_no_sign(share: float) -> None:
+    assert percent(share) == percent(share, with_sign=True) == "0.0"
+
+
 def test_no_number_has_a_sign_of_its_own() -> None:
     assert (percent(math.nan), percent(math.inf, none="")) == ("–", "")
 
