@@ -10,6 +10,7 @@ from app.components.html import chip, code_block, fill, join
 from app.estimate import Estimate
 from app.preview import MethodPreview, Preview, TaskExamples
 from core.errors import ConfigError
+from core.plots._style import mark
 
 GROUP_WORDS = {"prompt": "prompt", "selector": "selector", "head": "head", "backbone": "backbone"}
 
@@ -105,12 +106,12 @@ def _examples(tasks: Sequence[TaskExamples]) -> Markup:
 def _method_table(methods: Sequence[MethodPreview]) -> Markup:
     rows = join(
         fill(
-            '<tr title="{describes}"><td><span class="swatch" '
-            'style="background:var(--method-{slug},var(--s-muted))"></span>{label}</td>'
+            '<tr title="{describes}"><td><span class="swatch" style="background:{color}"></span>'
+            "{label}</td>"
             '<td class="num" title="{parts}">{total}</td>'
             '<td class="num muted">{share}</td></tr>',
             describes=method.describes,
-            slug=method.label.split(" (")[0].replace("_", "-"),
+            color=mark(method.label).color,
             label=method.label,
             parts=", ".join(
                 f"{GROUP_WORDS.get(name, name)} {n:,}" for name, n in method.parameters.items()

@@ -1,7 +1,8 @@
 /* The comparison page: table, charts, differences. The address holds the whole question. */
 import {
-  api, copyText, count, html, methodStyle, patch, percent, poll, query, register, setQuery, toast,
+  api, copyText, count, html, patch, percent, poll, query, register, setQuery, signed, toast,
 } from "./studio.js";
+import { swatch } from "./methods.js";
 import { draw } from "./charts.js";
 
 const PARTS = ["study", "task", "metric", "split", "baseline", "extra"];
@@ -11,18 +12,12 @@ const asked = () => {
   for (const name of PARTS) if (query().get(name)) search.set(name, query().get(name));
   return search.toString();
 };
-const swatch = (label) => html`<i class="swatch" style="background:${methodStyle(label).color}"></i>`;
 /* A row's method, and below it what sets its settings apart: the last part in square brackets. */
 const named = (label) => {
   const [, method, apart] = /^(.*?)(?: (\[.*\]))?$/.exec(label);
   return html`${swatch(label)}${method}${apart && html` <small class="apart">${apart}</small>`}`;
 };
 const pValue = (p) => (typeof p !== "number" ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3));
-const signed = (x) => {
-  if (typeof x !== "number") return "–";
-  const text = Math.abs(100 * x).toFixed(1);
-  return text === "0.0" ? text : (x > 0 ? "+" : "−") + text;
-};
 
 /* ---- choosing ---- */
 

@@ -1,7 +1,8 @@
 /* Queue & workers: who works with how much memory, and what waits in which order and why. */
 
 import { register, api, poll, html, patch, ago, duration, percent, toast } from "./studio.js";
-import { stalledChip, swatch, taskText } from "./views_home.js";
+import { swatch } from "./methods.js";
+import { stalledChip, taskText } from "./views_home.js";
 
 const ROLE = { train: "trains", predict: "answers texts" };
 const GONE = { lost: ["bad", "lost"], stopped: ["neutral", "stopped"] };

@@ -1,8 +1,9 @@
 /* The page of one run: what it is, how it goes, and how it ended. */
 import {
-  api, ago, count, duration, html, methodStyle, number, patch, percent, plotly, poll, query,
-  register, setQuery, stateChip, toast,
+  api, ago, count, duration, html, number, patch, percent, plotly, poll, query, register, setQuery,
+  stateChip, toast,
 } from "./studio.js";
+import { methodStyle, swatch } from "./methods.js";
 import { draw, layout, merge, smooth } from "./charts.js";
 import { againButton, attemptsCard, endNote, readLogs, stalledNote } from "./run_attempts.js";
 import { continuesText, isResumed, scoringText, taskText } from "./views_home.js";
@@ -46,10 +47,9 @@ function actions(view) {
 
 function head(view) {
   const { row, study } = view;
-  const { color } = methodStyle(row.method_label);
   return html`<header class="page-head" data-key="head"><div>
     <p class="crumbs"><a href="/runs?study=${study.id}">${study.slug} ${study.name}</a> › ${row.slug}</p>
-    <h1><i class="swatch" style="background:${color}"></i>${row.method_label} <span class="muted">on ${taskText(row)}</span>${study.selection === "paper_practice" && html` <span class="chip chip-warn" title="Checkpoints are chosen on the reported split itself">paper practice</span>`}</h1>
+    <h1>${swatch(row.method_label)}${row.method_label} <span class="muted">on ${taskText(row)}</span>${study.selection === "paper_practice" && html` <span class="chip chip-warn" title="Checkpoints are chosen on the reported split itself">paper practice</span>`}</h1>
     <p>${view.sentence}</p>
     <p class="small">${row.backbone} · ${row.regime} · data seed ${row.data_seed}, init seed ${row.init_seed}${row.role === "trial" && " · trial of the tuning"}</p>
     <p class="small muted">${view.about.join(" · ")}${view.config.init_from && html`${view.about.length > 0 && " · "}starts from <a href="/run?run=${view.config.init_from}">a trained run</a>`}</p>

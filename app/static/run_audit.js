@@ -1,14 +1,13 @@
 /* What a run's choices are worth: its own beside others put in their place on dev. */
-import { api, count, html, percent } from "./studio.js";
+import { api, count, html, percent, signed } from "./studio.js";
 import { draw } from "./charts.js";
 
 const CORRELATIONS = new Set(["matthews"]);
 const shown = (one, value) => `${percent(value)}${CORRELATIONS.has(one.metric) ? "" : " %"}`;
-const points = (value) => (typeof value === "number" ? `${value < 0 ? "−" : "+"}${Math.abs(100 * value).toFixed(1)}` : "–");
 const chartName = (place) => `audit-${place}`;
 
 const gain = (view, one, [label, value, low, high]) => html`<div class="fact"><dt>Own minus ${label}</dt>
-  <dd>${points(value)}<small>points of ${view.titles[one.metric] || one.metric}, 95 % interval ${points(low)} to ${points(high)}</small></dd></div>`;
+  <dd>${signed(value)}<small>points of ${view.titles[one.metric] || one.metric}, 95 % interval ${signed(low)} to ${signed(high)}</small></dd></div>`;
 
 function rowsTable(view, one) {
   const names = [one.metric, ...Object.keys(one.lines[0].metrics).filter((name) => name !== one.metric)];

@@ -22,8 +22,8 @@
  * theme() / onTheme(fn)     "light" | "dark"; fn(theme) at each change, returns a function to stop
  * query() / setQuery(obj)   URLSearchParams of the page; replace entries without a reload ("" removes)
  * number(x, digits) percent(share, digits) meanStd({mean, std, n}) duration(s) ago(iso) count(n)
+ * signed(share)             a difference of shares in points with its sign, which 0 has none
  * stateChip(state)          the label of a run's state
- * methodStyle(label)        {color, dash} for a method, the same in every chart (see methods.css)
  * plotly()                  promise of window.Plotly, loaded once from this server
  * toast(text, tone)         a short message in the corner; tone "good" | "bad" | "info"
  * copyText(text)            to the clipboard, with a toast
@@ -69,6 +69,11 @@ export const number = (x, digits = 2) =>
   typeof x === "number" && Number.isFinite(x) ? x.toFixed(digits) : "–";
 export const percent = (share, digits = 1) =>
   typeof share === "number" && Number.isFinite(share) ? (100 * share).toFixed(digits) : "–";
+export const signed = (share) => {
+  if (typeof share !== "number") return "–";
+  const text = Math.abs(100 * share).toFixed(1);
+  return text === "0.0" ? text : (share > 0 ? "+" : "−") + text;
+};
 export const meanStd = ({ mean, std, n }, digits = 1) =>
   typeof mean !== "number" ? "–" : percent(mean, digits) + (n > 1 ? ` ± ${percent(std, digits)}` : "");
 
@@ -210,18 +215,6 @@ export function plotly() {
     document.head.append(script);
   });
   return plotlyPromise;
-}
-
-const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
-export function methodStyle(label) {
-  const style = getComputedStyle(document.body);
-  const slug = String(label).replace(/\s*[(\[].*$/, "").replaceAll("_", "-");
-  const known = style.getPropertyValue(`--method-${slug}`).trim();
-  let sum = 0;
-  for (const sign of String(label)) sum = (sum * 31 + sign.codePointAt(0)) >>> 0;
-  const color = known || style.getPropertyValue(`--other-${sum % 6}`).trim();
-  const dash = style.getPropertyValue(`--dash-${slug}`).trim() || DASHES[sum % DASHES.length];
-  return { color, dash };
 }
 
 export function toast(text, tone = "info") {
@@ -389,5 +382,5 @@ document.addEventListener("click", (event) => {
 
 window.studio = {
   register, api, poll, html, h, raw, patch, theme, onTheme, query, setQuery, number, percent,
-  meanStd, duration, ago, count, stateChip, methodStyle, plotly, toast, copyText, ApiError,
+  meanStd, duration, ago, count, stateChip, plotly, toast, copyText, ApiError,
 };

@@ -1,5 +1,6 @@
 /* Try it: one input, every chosen run side by side, and where each put its prompt. */
-import { api, html, methodStyle, number, patch, percent, query, register, setQuery } from "./studio.js";
+import { api, html, number, patch, percent, query, register, setQuery } from "./studio.js";
+import { methodStyle, swatch } from "./methods.js";
 
 const LONGEST_IN_ADDRESS = 1500;
 const LONGEST_TEXT = 20000;
@@ -38,7 +39,7 @@ function runPicker(task, chosen) {
     ${studies.map((id) => {
       const runs = task.runs.filter((run) => run.study_id === id);
       return html`<fieldset class="picks"><legend>${runs[0].slug.split("-")[0]} ${runs[0].study_name}</legend>${runs.map((run) => html`<label class="pick"><input type="checkbox" data-run="${run.run_id}"${chosen.includes(run.run_id) && html` checked`}>
-        <span><i class="swatch" style="background:${methodStyle(run.method_label).color}"></i>${run.method_label} <small class="muted">${run.slug} · ${run.regime}${others(run, task).length > 0 && ` with ${others(run, task).join(", ")}`} · data ${run.data_seed}, init ${run.init_seed} · dev ${percent(run.dev[run.metric])}</small></span></label>`)}</fieldset>`;
+        <span>${swatch(run.method_label)}${run.method_label} <small class="muted">${run.slug} · ${run.regime}${others(run, task).length > 0 && ` with ${others(run, task).join(", ")}`} · data ${run.data_seed}, init ${run.init_seed} · dev ${percent(run.dev[run.metric])}</small></span></label>`)}</fieldset>`;
     })}</details>`;
 }
 
@@ -141,7 +142,7 @@ function pool(weights, color) {
 
 function card(run, task, answer, state) {
   const { color } = methodStyle(run.method_label);
-  const head = html`<div class="answer-head"><h3><i class="swatch" style="background:${color}"></i><a href="/run?run=${run.run_id}">${run.method_label}</a></h3>
+  const head = html`<div class="answer-head"><h3>${swatch(run.method_label)}<a href="/run?run=${run.run_id}">${run.method_label}</a></h3>
     ${others(run, task).length > 0 && html`<span class="chip" title="One run, trained on all these tasks">joint with ${others(run, task).join(", ")}</span>`}
     <span class="muted small" title="Time of the pass that runs on this backbone shared">${run.slug}${answer && !answer.error && html` · ${number(answer.milliseconds, answer.milliseconds < 10 ? 1 : 0)} ms`}</span></div>`;
   const flags = run.flags.length > 0 && html`<p class="small">${run.flags.map((flag) => html`<span class="chip chip-warn">${flag}</span> `)}</p>`;

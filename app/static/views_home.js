@@ -1,6 +1,7 @@
 /* Home, and the chip in the bar that tells how many runs go on. */
 
 import { register, api, poll, html, patch, raw, ago, duration, percent } from "./studio.js";
+import { swatch } from "./methods.js";
 
 const ACTIVE = ["starting", "running", "stopping"];
 const sum = (states, names) => names.reduce((total, name) => total + (states[name] || 0), 0);
@@ -50,10 +51,9 @@ export const metricNote = (metric, titles) =>
 export const seedText = (run) =>
   run.data_seed ? `seed ${run.init_seed}, data seed ${run.data_seed}` : `seed ${run.init_seed}`;
 
-export const swatch = (label) => {
-  const slug = label.replace(/\s*[(\[].*$/, "").replaceAll("_", "-");
-  return html`<span class="swatch" style="background:var(--method-${slug}, var(--s-muted))"></span>`;
-};
+/* Runs of a study that ended without a result. */
+export const endedBadly = ({ states }) =>
+  ["failed", "cancelled"].filter((state) => states[state]).map((state) => `, ${states[state]} ${state}`).join("");
 
 export function progress(run) {
   const share = run.share_done;
@@ -184,7 +184,7 @@ function studies(rows) {
   if (!rows.length) return html`<p class="muted">None yet.</p>`;
   return html`<ul class="plain-list">${rows.slice(0, 6).map((study) => html`<li data-key="${study.id}">
     <div class="cut"><a href="/runs?study=${study.id}">${study.name}</a></div>
-    <div class="nowrap muted small">${study.states.succeeded || 0} of ${study.num_runs} done</div></li>`)}</ul>`;
+    <div class="nowrap muted small">${study.states.succeeded || 0} of ${study.num_runs} done${endedBadly(study)}</div></li>`)}</ul>`;
 }
 
 

@@ -3,9 +3,9 @@
 import {
   register, api, poll, html, patch, query, setQuery, percent, duration, ago, count, stateChip, toast,
 } from "./studio.js";
+import { swatch } from "./methods.js";
 import {
-  continuesText, isResumed, metricNote, progress, scoringText, seedText, stalledChip, swatch,
-  taskText,
+  continuesText, endedBadly, isResumed, metricNote, progress, scoringText, seedText, stalledChip, taskText,
 } from "./views_home.js";
 
 const OPEN = new Set(["queued", "starting", "running"]);
@@ -126,7 +126,7 @@ function studyBlock(study, groups, unfolded, titles) {
     ${study.is_demo && html`<span class="chip">demo</span>`}
     ${study.selection === "paper_practice" && html`<span class="chip chip-warn" title="Checkpoints are chosen on the reported split itself">paper practice</span>`}</h2>
     <p class="muted small">${study.question ? html`${study.question} · ` : ""}${done} of ${study.num_runs} run${study.num_runs === 1 ? "" : "s"}
-    done · ${ago(study.created_at)}</p></div><div class="page-actions">
+    done${endedBadly(study)} · ${ago(study.created_at)}</p></div><div class="page-actions">
     ${done > 0 && html`<a class="btn btn-small" href="/compare?study=${study.id}">Compare</a>`}
     <a class="btn btn-small" href="/new?clone_study=${study.id}">Clone</a>
     ${failed > 0 && html`<button type="button" class="btn btn-small" data-study="${study.id}"

@@ -50,6 +50,7 @@ METHOD_MARKS: dict[str, Mark] = {
     "adap-pos-ins-vec": Mark("#8b6bd6", "dashdot", "star"),
     "adap-ins-vec-pos": Mark("#d0406f", "solid", "pentagon"),
     "random-cut": Mark("#b0706a", "dash", "hexagon2"),
+    "random-slot": Mark("#b0706a", "longdashdot", "hexagon2"),
     "fixed-best": Mark("#4a9459", "solid", "diamond-tall"),
     "capacity": Mark("#5b7bd0", "dot", "diamond-wide"),
 }
@@ -58,7 +59,7 @@ OTHER_COLORS = ("#5f8a3a", "#6b7fb0", "#b5654a", "#3f9490", "#9a7d2e", "#a667b5"
 
 def slug(label: str) -> str:
     """Return the part of a label that fixes its colour: without remarks in brackets."""
-    return re.sub(r"\s*[(\[].*$", "", label).replace("_", "-")
+    return re.sub(r"[_ ]", "-", re.sub(r"\s*[(\[].*$", "", label))
 
 
 def mark(label: str) -> Mark:
@@ -75,7 +76,7 @@ def mark(label: str) -> Mark:
             DASHES[number % len(DASHES)],
             SYMBOLS[number % len(SYMBOLS)],
         )
-    if label.replace("_", "-") == name:
+    if not label.endswith((")", "]")):
         return known
     others = [dash for dash in DASHES if dash != known.dash]
     symbol = SYMBOLS[number // len(others) % len(SYMBOLS)]

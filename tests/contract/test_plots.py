@@ -171,6 +171,16 @@ def test_a_remark_in_brackets_keeps_the_colour_and_changes_the_line() -> None:
     assert mark("something else") == mark("something else")
 
 
+def test_a_place_at_random_is_marked_under_all_its_names() -> None:
+    cut, slot = (
+        METHODS["dynamic_prompt"](kind="dynamic_prompt", position="random", place=place).label
+        for place in ("cut", "slot")
+    )
+    assert slug(cut) == slug("random cut") == "random-cut"  # as it was written once
+    assert mark(cut) == mark("random cut") == METHOD_MARKS["random-cut"]
+    assert mark(slot).color == mark(cut).color
+
+
 def luminance(color: str) -> float:
     """Relative luminance of WCAG 2."""
     parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]

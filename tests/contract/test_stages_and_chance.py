@@ -125,11 +125,11 @@ def test_chance_learns_nothing_and_repeats_itself_where_it_is_scored() -> None:
 
 def test_chance_is_named_for_what_it_is() -> None:
     config = make_config("dynamic_prompt", position="random")
-    assert config.label == "random cut"
+    assert config.label == "random_cut"
     assert config.describe() == (
         "Dynamic prompt: 6 vectors, the same for all inputs, split around the input at a cut drawn "
         "at random for each input."
     )
     assert make_config("dynamic_prompt", position="random", length="task").label == (
-        "random cut (length task)"
+        "random_cut (length task)"
     )

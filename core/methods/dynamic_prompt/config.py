@@ -135,7 +135,7 @@ class Config(Fields):
         name = PAPER_NAMES.get(axes)
         if name is None:
             is_random = self.position == "random"
-            name = f"random {self.place}" if is_random else "dynamic_prompt"
+            name = f"random_{self.place}" if is_random else "dynamic_prompt"
             named = list(zip(("position", "length", "vectors"), axes, strict=True))[is_random:]
             parts = [f"{axis} {scope}" for axis, scope in named if scope != "fixed"]
             if not parts and not is_random:
