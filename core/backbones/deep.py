@@ -31,7 +31,7 @@ _attached: ContextVar[_Pass | None] = ContextVar("attached deep slots", default=
 
 
 def hook_layers(module: nn.Module, width: int, layers: int) -> bool:
-    """Prepare a model's layers; False when they were not found.
+    """Prepare a model's layers; False when none were found that take hidden states row by row.
 
     Args:
         module: Model of transformers.
@@ -60,11 +60,13 @@ def attach(slots: DeepSlots | None) -> Iterator[None]:
 def _calls(module: nn.Module, layers: nn.ModuleList, width: int) -> int:
     calls = 0
 
-    def count(*_: object) -> None:
+    def count(_layer: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         nonlocal calls
-        calls += 1
+        state = args[0] if args else options.get("hidden_states")
+        # Rows must come first: some models turn them to the second axis.
+        calls += isinstance(state, Tensor) and state.shape[:2] == (1, 2)
 
-    hooks = [layer.register_forward_pre_hook(count) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(count, with_kwargs=True) for layer in layers]
     weight = next(module.parameters())
     try:
         with torch.no_grad():
@@ -89,5 +91,6 @@ def _change(
 
 
 def _joined(hidden: Tensor, slots: DeepSlots, place: int) -> Tensor:
-    kept = hidden if slots.kept is None else hidden * slots.kept.to(hidden.dtype)
-    return kept + slots.added[place].to(hidden.dtype)
+    given = hidden.shape[1]
+    kept = hidden if slots.kept is None else hidden * slots.kept[:, :given].to(hidden.dtype)
+    return kept + slots.added[place][:, :given].to(hidden.dtype)

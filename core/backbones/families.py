@@ -13,7 +13,7 @@ from core.errors import BackboneError
 from core.methods._config import BackboneFacts, BackboneKind
 
 UNLIMITED_POSITIONS = 8192
-"""Longest input where a model knows only distances: as long as the longest rows that are made."""
+"""Longest input of a model that names no limit: as long as the longest rows that are made."""
 
 HEADS = (
     "classifier.", "cls.", "discriminator_predictions.", "generator_predictions.", "lm_head.",
@@ -32,6 +32,12 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """How config.json may call a size; the first name that it holds counts."""
 
+DISTANCES = (
+    "relative_attention_num_buckets", "rope_parameters", "rope_theta", "rope_scaling",
+    "rotary_emb_base",
+)  # fmt: skip
+"""How config.json may say that attention knows distances: by a bias or a rotation."""
+
 FUSED_MAPS = frozenset({"Wqkv", "c_attn", "in_proj", "qkv_proj", "query_key_value"})
 """Last names of maps that make queries, keys and values at once."""
 ORDERED_FAMILIES = frozenset({"gpt2", "modernbert", "phi3"})
@@ -48,8 +54,10 @@ class Family:
         base: Prefix of the model's tensors in checkpoints that were saved with a head.
         padded_positions: True when positions start behind the padding id.
         has_segments: True when the tokenizer gives the two texts of a row different token types.
-        has_distances: True when only distances between tokens are known to the model.
-        has_order: True when attention of an encoder knows distances: by a bias or a rotation.
+        has_distances: True when only distances between tokens are known to the model, so that no
+            input is too long.
+        has_order: True when attention of an encoder knows distances, by a bias or a rotation,
+            whatever config.json says; see ``_has_order``.
         is_projected_back: True when hidden states leave as wide as embeddings came in, however
             wide the layers are.
     """
@@ -65,13 +73,14 @@ class Family:
 
 _ROBERTA = Family(base="roberta.", padded_positions=True)
 _DECODER = Family(kind="decoder", base="model.")
+_T5 = Family(kind="encoder_decoder", has_order=True, has_distances=True)
 
 FAMILIES: Mapping[str, Family] = {
     "albert": Family(base="albert.", has_segments=True),
     "bart": Family(kind="encoder_decoder", base="model."),
     "bert": Family(base="bert.", has_segments=True),
     "camembert": _ROBERTA,
-    "deberta-v2": Family(base="deberta.", has_segments=True, has_order=True),
+    "deberta-v2": Family(base="deberta.", has_segments=True),
     "distilbert": Family(base="distilbert."),
     "electra": Family(base="electra.", has_segments=True),
     "gemma": _DECODER,
@@ -82,11 +91,14 @@ FAMILIES: Mapping[str, Family] = {
     "mistral": _DECODER,
     "modernbert": Family(base="model.", has_order=True),
     "mpnet": Family(base="mpnet.", padded_positions=True, has_order=True),
+    "mt5": _T5,
     "opt": Family(kind="decoder", base="model.", is_projected_back=True),
     "qwen2": _DECODER,
     "qwen3": _DECODER,
     "roberta": _ROBERTA,
-    "t5": Family(kind="encoder_decoder", has_order=True, has_distances=True),
+    "roformer": Family(base="roformer.", has_segments=True, has_order=True),
+    "t5": _T5,
+    "umt5": _T5,
     "xlm-roberta": _ROBERTA,
 }
 
@@ -125,7 +137,8 @@ def facts_of(
         hidden = embedding if family.is_projected_back else inside
         first = int(config.get("pad_token_id", 1)) + 1 if family.padded_positions else 0
         language = language_facts(config, shapes)
-        positions = UNLIMITED_POSITIONS if family.has_distances else _size(config, "positions")
+        positions = _size(config, "positions", UNLIMITED_POSITIONS)
+        positions = UNLIMITED_POSITIONS if family.has_distances else positions
         return BackboneFacts(
             family=str(config["model_type"]),
             hidden=hidden,
@@ -140,7 +153,7 @@ def facts_of(
             embedding=0 if embedding == hidden else embedding,
             kind=family.kind,
             has_segments=family.has_segments,
-            is_absolute=family.kind != "decoder" and not family.has_order,
+            is_absolute=family.kind != "decoder" and not _has_order(config, family),
             query_heads=heads if config.get("num_key_value_heads") not in (None, heads) else 0,
             inside=0 if inside == hidden else inside,
             distinct_layers=int(config.get("num_hidden_groups") or 0),
@@ -172,6 +185,14 @@ def _require_library_model(config: Mapping[str, Any], place: str) -> None:
             hint="It must hold a model saved by transformers.",
         )
     require_known_family(str(config["model_type"]), place)
+
+
+def _has_order(config: Mapping[str, Any], family: Family) -> bool:
+    """Tell whether attention of an encoder knows distances: by its family or its config.json."""
+    if "relative_attention" in config:
+        return bool(config["relative_attention"])
+    is_told = str(config.get("position_embedding_type", "")).startswith(("relative", "rot"))
+    return family.has_order or is_told or any(config.get(name) for name in DISTANCES)
 
 
 def _mixed_map(config: Mapping[str, Any], shapes: Iterable[str]) -> str:

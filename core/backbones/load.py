@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import (
     MODEL_MAPPING,
     AutoConfig,
@@ -113,7 +114,8 @@ class Backbone:
         """Run one pass and return the last hidden states.
 
         Each row's result is the same whatever rows stand beside it: mask and positions are always
-        given in the same form, also when nothing is padded.
+        given in the same form, also when nothing is padded. Columns behind the last position hold
+        padding alone; a model that numbers them itself is not given them.
 
         Args:
             inputs: Rows of one launch shape.
@@ -122,20 +124,22 @@ class Backbone:
         Raises:
             BackboneError: If a prefix does not fit the model's layers.
         """
+        total = inputs.embeddings.shape[1]
+        given = total if self._takes_positions else min(total, self.facts.max_positions)
         extra: dict[str, Tensor] = {}
         if self._takes_types:
-            extra["token_type_ids"] = inputs.token_types.clamp(max=self._num_types - 1)
+            extra["token_type_ids"] = inputs.token_types[:, :given].clamp(max=self._num_types - 1)
         if self._takes_positions:
             extra["position_ids"] = inputs.position_ids
         with self._with_prefix(inputs, module), self._with_deep(inputs, module):
             output = (module or self.module)(
-                inputs_embeds=inputs.embeddings,
+                inputs_embeds=inputs.embeddings[:, :given],
                 # A run's own copy may be more precise than this one.
-                attention_mask=self._masks(inputs.mask, inputs.embeddings.dtype),
+                attention_mask=self._masks(inputs.mask[:, :given], inputs.embeddings.dtype),
                 **extra,
             )
         hidden: Tensor = output.last_hidden_state
-        return hidden
+        return pad(hidden, (0, 0, 0, total - given)) if given < total else hidden
 
     def trainable_copy(self) -> OwnModel:
         """Copy model and head with all weights trainable, for a run that changes them."""
@@ -227,25 +231,19 @@ def _load_model(folder: Path, dtype: torch.dtype, form: AnswerForm) -> Any:
     library_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        model_class = MODEL_MAPPING[type(config)]
-        model, report = MODELS[form].from_pretrained(
-            folder,
-            dtype=dtype,
-            attn_implementation=(
-                prefixes.ATTENTION if _has_sdpa(model_class) else prefixes.EAGER_ATTENTION
-            ),
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
+        ours = (
+            prefixes.ATTENTION
+            if _has_sdpa(MODEL_MAPPING[type(config)])
+            else prefixes.EAGER_ATTENTION
         )
+        try:
+            model, report = _from_files(folder, dtype, form, ours)
+        except KeyError as error:
+            if error.args != (ours,):
+                raise
+            # Its attention cannot be exchanged for one that takes a prefix; prompts need none.
+            model, report = _from_files(folder, dtype, form, "eager")
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        if error.args[:1] in ((prefixes.ATTENTION,), (prefixes.EAGER_ATTENTION,)):
-            raise BackboneError(
-                f"The model in {folder} is a {config.model_type}, whose attention cannot be "
-                "exchanged for one that takes a prefix.",
-                hint="Choose a backbone of another family.",
-            ) from error
         raise BackboneError(f"The model in {folder} could not be loaded: {error}") from error
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
@@ -260,6 +258,19 @@ def _load_model(folder: Path, dtype: torch.dtype, form: AnswerForm) -> Any:
             part.gradient_checkpointing = False  # a pass that is made again would lack its prefix
     model.requires_grad_(False)
     return model.eval()
+
+
+def _from_files(folder: Path, dtype: torch.dtype, form: AnswerForm, attention: str) -> Any:
+    """Return the model, and what the library says of missing tensors."""
+    return MODELS[form].from_pretrained(
+        folder,
+        dtype=dtype,
+        attn_implementation=attention,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
 
 
 def _body(model: Any, facts: BackboneFacts, form: AnswerForm) -> nn.Module:
@@ -323,8 +334,8 @@ def _check_batch(module: Any, facts: BackboneFacts, most: int) -> TokenBatch:
     device = next(module.parameters()).device
     window = int(getattr(module.config, "sliding_window", 0) or 0)
     length = min(8 + 2 * window, most, facts.max_positions)
-    pad = getattr(module.config, "pad_token_id", None)
+    padding = getattr(module.config, "pad_token_id", None)
     ids = torch.arange(2 * length, device=device).reshape(2, length) % facts.vocab
-    ids = torch.where(ids == pad, 3, ids) if pad is not None else ids
+    ids = torch.where(ids == padding, 3, ids) if padding is not None else ids
     mask = torch.arange(length, device=device) < torch.tensor([[length], [length - 3]]).to(device)
-    return TokenBatch(torch.where(mask, ids, pad or 0), torch.zeros_like(ids), mask)
+    return TokenBatch(torch.where(mask, ids, padding or 0), torch.zeros_like(ids), mask)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.backbones.load import Backbone
 from core.backbones.readout import ReadOut, pool
@@ -14,6 +17,8 @@ from core.methods._marginal import marginal_loss
 from core.methods._module import BackboneInputs, PromptMethod, SelectorNoise, TokenBatch
 
 PROBE_TOKENS = (8, 6)
+DRAWS = 16
+"""Draws of the selector that are tried before something counts as idle."""
 PROBED_WORDS = 4
 LEAST_CHANGE = 1e-6
 
@@ -38,32 +43,65 @@ def check(backbone: Backbone, method: PromptMethod, read_out: ReadOut = "first")
     trained = [(name, tensor) for name, tensors in groups.items() for tensor in tensors]
     if not trained:
         return
-    stages = [
-        _gradients(backbone, method, batch, read_out, plain, stage) for stage in method.stages
-    ]
-    for (name, tensor), *found in zip(trained, *stages, strict=True):
+    # What is drawn may leave a part out by chance: a length of 0, or the same choice for all rows.
+    tries: list[_Try] = []
+    for draw in range(DRAWS):
+        tries += [
+            _try(backbone, method, batch, read_out, plain, _noise(draw, stage))
+            for stage in method.stages
+        ]
+        idle = _idle_part(method, trained, tries)
+        if not idle:
+            return
+    raise _ignored(backbone, idle)
+
+
+class _Try(NamedTuple):
+    """What one draw showed.
+
+    Attributes:
+        has_changed: True when the read-out differs from that of the text alone.
+        gradients: Those of some loss for all trained tensors, None where it does not reach.
+    """
+
+    has_changed: bool
+    gradients: tuple[Tensor | None, ...]
+
+
+def _noise(draw: int, stage: float) -> SelectorNoise:
+    return SelectorNoise(torch.Generator().manual_seed(draw), temperature=1.0, share_done=stage)
+
+
+def _idle_part(
+    method: PromptMethod, trained: Sequence[tuple[str, nn.Parameter]], tries: Sequence[_Try]
+) -> str:
+    """Name what no try has trained; empty when all is."""
+    if not any(one.has_changed for one in tries):
+        return "the method's prompt or prefix"
+    for place, (name, tensor) in enumerate(trained):
         # A method of several stages trains each of its tensors in one of them at least.
+        found = [one.gradients[place] for one in tries]
         gradients = [gradient for gradient in found if gradient is not None]
-        if not gradients or not all(bool(torch.isfinite(one).all()) for one in gradients):
-            raise _ignored(backbone, f"a tensor of the group '{name}' {tuple(tensor.shape)}")
         # A selector with one choice or clipped scores, and single weights of a backbone, may
         # rightly get zeros.
-        is_idle = name == "selector" and (tensor.shape[0] == 1 or method.clips_scores)
-        may_be_zero = name == "backbone" or is_idle
-        if not may_be_zero and not any(bool(one.any()) for one in gradients):
-            raise _ignored(backbone, f"a tensor of the group '{name}' {tuple(tensor.shape)}")
+        is_single = name == "selector" and (tensor.shape[0] == 1 or method.clips_scores)
+        may_be_zero = name == "backbone" or is_single
+        is_trained = may_be_zero or any(bool(one.any()) for one in gradients)
+        is_finite = all(bool(torch.isfinite(one).all()) for one in gradients)
+        if not (gradients and is_finite and is_trained):
+            return f"a tensor of the group '{name}' {tuple(tensor.shape)}"
+    return ""
 
 
-def _gradients(
+def _try(
     backbone: Backbone,
     method: PromptMethod,
     batch: TokenBatch,
     read_out: ReadOut,
     plain: Tensor,
-    stage: float,
-) -> tuple[Tensor | None, ...]:
-    """Gradients of some loss for all trained tensors, None for those that it does not reach."""
-    noise = SelectorNoise(torch.Generator().manual_seed(0), temperature=1.0, share_done=stage)
+    noise: SelectorNoise,
+) -> _Try:
+    """Make one pass and its gradients."""
     with torch.enable_grad():
         inputs = method.adapt(batch, noise)
         prompt_length = inputs.embeddings.shape[1] - batch.token_ids.shape[1]
@@ -73,9 +111,9 @@ def _gradients(
         if own is not None and isinstance(read_out, LanguageHead):
             # Its output matrix is trained, too.
             output = WordHead(read_out, range(PROBED_WORDS))(output)
-        # Some candidates may use no vectors at all.
-        if own is None and not _differs(output, plain.repeat(len(output) // len(plain), 1)):
-            raise _ignored(backbone, "the method's prompt or prefix")
+        # Some candidates may use no vectors at all; a copy of the backbone starts as it is.
+        alone = plain.repeat(len(output) // len(plain), 1)
+        has_changed = own is not None or _differs(output, alone)
         draw = torch.Generator().manual_seed(1)
         weights = torch.randn(output.shape[1], generator=draw).to(output.device)
         values = output @ weights
@@ -84,7 +122,10 @@ def _gradients(
         # Each row with a weight of its own, so that what rows share does not cancel out.
         share = torch.randn(values.shape, generator=draw).to(values.device)
         tensors = [tensor for tensors in method.parameter_groups().values() for tensor in tensors]
-        return torch.autograd.grad((values * share).sum(), tensors, allow_unused=True)
+        loss = (values * share).sum()
+        if not loss.requires_grad:
+            return _Try(has_changed, tuple(None for _ in tensors))
+        return _Try(has_changed, torch.autograd.grad(loss, tensors, allow_unused=True))
 
 
 def _batch(backbone: Backbone, *, needs_feature: bool) -> TokenBatch:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from core.backbones import probe
-from core.backbones.facts import read_out_of
+from core.backbones.facts import read_out_of, require_room
 from core.backbones.load import Backbone, load_backbone
 from core.backbones.readout import pool
 from core.backbones.spec import BackboneChoice, Pooling
@@ -118,6 +118,25 @@ def test_the_last_token_stands_behind_text_and_prompt(family: str) -> None:
             )
             first = int(inputs.read_out[row])
             assert torch.equal(inputs.embeddings[row, first], embeddings[row, 0])
+
+
+@pytest.mark.parametrize("injection", ["input", "deep_add"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_input_may_end_at_the_last_position(family: str, injection: str) -> None:
+    """Rows are padded to a length class, which may lie beyond it."""
+    backbone = tiny_backbone(family)
+    tokens = min(backbone.facts.max_positions, 160) - 6
+    require_room(backbone.facts, tokens, 6)
+    method = shake(
+        make_method(backbone, "dynamic_prompt", position="fixed", num_virtual_tokens=6, cut=3,
+                    injection=injection)
+    )  # fmt: skip
+    wide = make_batch(backbone, (tokens, 20), 192)
+    narrow = _rows(wide, slice(0, 2), tokens)
+    with torch.no_grad():
+        theirs = read(backbone, method, method.adapt(narrow))
+        ours = read(backbone, method, method.adapt(wide))
+    torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -122,13 +122,6 @@ def test_the_first_deberta_takes_prompts_and_refuses_a_prefix(tmp_path: Path) ->
         make_method(backbone, "lora")
 
 
-def test_a_family_whose_attention_cannot_be_exchanged_is_refused_by_name(tmp_path: Path) -> None:
-    sizes = {**SIZES, "multi_query": False, "alibi": False}
-    folder = make_random("FalconForCausalLM", BARE, sizes, tmp_path / "falcon")
-    with pytest.raises(BackboneError, match="is a falcon, whose attention cannot be exchanged"):
-        load(folder)
-
-
 def test_lora_updates_queries_and_values_of_a_fused_map_with_grouped_heads(tmp_path: Path) -> None:
     """Two heads of keys and values serve four of queries, so no part is a third."""
     backbone = load(make_random("Phi3ForCausalLM", BARE, GROUPED, tmp_path / "phi3"))

@@ -121,8 +121,9 @@ class Config(Fields):
             )
         if self.injection == "deep_overwrite" and self.position != "fixed" and facts.is_absolute:
             raise ConfigError(
-                f"On a {facts.family} backbone a replaced hidden state does not know its place, so "
-                "a chosen one would only shift the numbers of the tokens behind it.",
+                f"Attention of this {facts.family} backbone is not known to see distances, so a "
+                "replaced hidden state would not know its place, and choosing one would only shift "
+                "the numbers of the tokens behind it.",
                 field="injection",
                 hint="Use injection: deep_add, which keeps it, or fix the position.",
             )
