@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+LEAST_BLOCK = 32
+"""Tokens that are multiplied at a time on a CPU, a count."""
 
 
 @dataclass(frozen=True)
@@ -121,26 +124,43 @@ def cut_gradient(
         lead: Special tokens in front of the text, 0 or 1.
         is_rotated: True: the last b vectors stand before the input, the first ones after it.
     """
-    batch, length, _ = tokens.shape
-    num_vectors = prompt.shape[1]
+    length, num_vectors = tokens.shape[1], prompt.shape[1]
     inner = gradient[:, lead:]
     token = torch.arange(length, device=tokens.device)[None]
     is_content = (token >= lead) & (token < (num_tokens - 1)[:, None])
-    content = torch.where(is_content[..., None], tokens, 0.0)[:, lead:]
-
-    # Every product of a column with a content token, summed along the diagonals 0..l.
-    products = torch.bmm(inner, content.transpose(1, 2))
-    columns, width = products.shape[1:]
-    diagonals = products.as_strided(
-        (batch, num_vectors + 1, width), (columns * width, width, width + 1)
-    ).sum(dim=-1)
 
     vector = torch.arange(num_vectors, device=tokens.device)[None]
     cut = torch.arange(num_vectors + 1, device=tokens.device)[None]
+    diagonals = _shifted_products(inner, tokens[:, lead:], is_content[:, lead:], num_vectors)
     diagonals = diagonals.gather(1, torch.minimum(cut, active[:, None]))
     before = inner[:, :num_vectors]
-    after = take_rows(inner, vector + (num_tokens - 1 - lead)[:, None])
+    after = take_rows(gradient, vector + (num_tokens - 1)[:, None])
     return diagonals + (_rotated if is_rotated else _straight)(before, after, prompt)
+
+
+def _shifted_products(
+    columns: Float[Tensor, "batch columns hidden"],
+    tokens: Float[Tensor, "batch width hidden"],
+    is_content: Bool[Tensor, "batch width"],
+    most: int,
+) -> Float[Tensor, "batch shifts"]:
+    """Sum the products of content tokens with the columns that stand 0..most behind their own.
+
+    On a CPU some tokens at a time are multiplied with the columns that they can reach, as those
+    beyond would be wasted; an accelerator is quicker with all at once.
+    """
+    width = tokens.shape[1]
+    size = max(LEAST_BLOCK, most) if tokens.device.type == "cpu" else width
+    sums = []
+    for start in range(0, width, size):
+        block, counts = tokens[:, start : start + size], is_content[:, start : start + size]
+        reach = columns[:, start : start + block.shape[1] + most]
+        products = torch.bmm(reach, block.transpose(1, 2))
+        batch, rows, across = products.shape
+        diagonals = (batch, most + 1, across), (rows * across, across, across + 1)
+        shifted = products.as_strided(*diagonals)
+        sums.append(torch.where(counts[:, None], shifted, 0.0).sum(dim=-1))
+    return torch.stack(sums).sum(dim=0)
 
 
 def _straight(
