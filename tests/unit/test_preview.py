@@ -171,6 +171,17 @@ def test_methods_that_train_alone_are_named_and_so_are_settings_without_effect()
     exact: dict[str, object] = {"kind": "adap_ins_pos", "selection": "exact", "samples": 8}
     told = preview(recipe((exact,)), None).warnings  # type: ignore[arg-type]
     assert any("samples is only for selection: sampled" in text for text in told)
+    idle: dict[str, object] = {
+        "kind": "adap_ins_pos", "selection": "exact", "pool_size": 8, "shortest": 0,
+        "temperature": {"start": 2.0, "end": 1.0},
+    }  # fmt: skip
+    told = preview(recipe((idle,)), None).warnings  # type: ignore[arg-type]
+    for name in (
+        "pool_size is only for rep",
+        "shortest is only for len",
+        "temperature is only for",
+    ):
+        assert any(name in text for text in told)
     drawn = {**exact, "selection": "sampled"}
     told = preview(recipe((drawn,)), None).warnings  # type: ignore[arg-type]
     assert not any("samples" in text for text in told)

@@ -19,6 +19,7 @@ from core.methods._config import (
     head_parameters,
 )
 from core.methods.dynamic_prompt.fields import Fields, Position, Scope, Slot
+from core.wording import counted
 
 Axes = tuple[Position, Scope, Scope]
 LONGEST_SLOTS = 32
@@ -96,17 +97,19 @@ class Config(Fields):
     @property
     @override
     def unused(self) -> tuple[str, ...]:
-        if self.selection == "sampled":
-            return ()
-        fields = type(self).model_fields
-        given = [
-            name
-            for name in ("samples", "entropy_bonus")
-            if getattr(self, name) != fields[name].default
-        ]
+        drawn = self.selection == "sampled", "selection: sampled"
+        needed = {
+            "samples": drawn,
+            "entropy_bonus": drawn,
+            "temperature": (not self.sums_choices, "selection: st_gumbel"),
+            "pool_size": (self.representation == "instance", "representation: instance"),
+            "shortest": (self.length != "fixed", "length: task or instance"),
+        }
+        plain = type(self)(kind=self.kind)
         return tuple(
-            f"{self.label}: {name} is only for selection: sampled, and changes nothing here."
-            for name in given
+            f"{self.label}: {name} is only for {what}, and changes nothing here."
+            for name, (is_met, what) in needed.items()
+            if not is_met and getattr(self, name) != getattr(plain, name)
         )
 
     @override
@@ -201,14 +204,12 @@ class Config(Fields):
         return ""
 
     def _how_many(self) -> str:
+        most = counted(self.num_virtual_tokens, "vector")
+        least = f"{self.shortest} to " if self.shortest < self.num_virtual_tokens else ""
         return {
-            "fixed": "1 vector"
-            if self.num_virtual_tokens == 1
-            else f"{self.num_virtual_tokens} vectors",
-            "task": f"{self.shortest} to {self.num_virtual_tokens} vectors, as many as were learnt "
-            "for the task",
-            "instance": f"{self.shortest} to {self.num_virtual_tokens} vectors, as many as each "
-            "input chooses",
+            "fixed": most,
+            "task": f"{least}{most}, as many as were learnt for the task",
+            "instance": f"{least}{most}, as many as each input chooses",
         }[self.length]
 
     def _which(self) -> str:
