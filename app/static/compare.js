@@ -98,8 +98,8 @@ function columnHead(column, { columns }) {
 
 /* Runs of one method differ where tasks have different heads: then the smallest and the largest. */
 function trainable({ num_trainable: counts }) {
-  const ends = [...new Set([counts[0], counts.at(-1)])].map(count);
-  return counts.length ? `${ends.join(" – ")} trainable` : "";
+  const ends = new Set([counts[0], counts.at(-1)].map(count));
+  return counts.length ? `${[...ends].join(" – ")} trainable` : "";
 }
 
 function table(data) {

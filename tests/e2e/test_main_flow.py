@@ -74,7 +74,6 @@ def start_study(page: Page, url: str) -> str:
     expect(page.locator("#preview-card")).to_contain_text("Parameters")
     # Shorter than the default, so that the test is; typed, so it is no click on the way.
     train_briefly(page, UPDATES)
-    take_picture(page, "new")
     button.click()
     page.wait_for_url(re.compile(r"/runs\?study=\w+"))
     return page.url.split("study=")[1].split("&")[0]
@@ -83,7 +82,6 @@ def start_study(page: Page, url: str) -> str:
 def watch_a_curve_move(page: Page, url: str, study: str) -> None:
     wait_for_state(page, url, study, "running", 1)
     expect(page.locator(".group-row")).to_have_count(2)
-    take_picture(page, "runs")
     page.locator("[data-fold]").first.click()
     page.locator(".seed-row a").first.click()
     page.wait_for_url(re.compile(r"/run\?run=\w+"))
@@ -108,7 +106,6 @@ def see_the_comparison(page: Page, url: str, study: str) -> None:
         expect(cells.nth(place)).to_contain_text("n = 2")
     expect(page.locator("tr.majority")).to_contain_text(re.compile(r"\d+\.\d"))
     expect(page.locator("[data-chart=comparison_bars] .main-svg").first).to_be_visible()
-    take_picture(page, "compare")
 
 
 def try_a_sentence(page: Page, url: str, methods: set[str]) -> None:
@@ -131,7 +128,6 @@ def test_from_home_to_a_trained_compared_and_tried_model(studio: LiveStudio, pag
     watch_a_curve_move(page, studio.url, study)
     wait_for_state(page, studio.url, study, "succeeded", 4)
     expect(page.locator(".result")).to_contain_text("Finished")
-    take_picture(page, "run")
     methods = {run["method_label"] for run in runs_of(page, studio.url, study)}
     assert len(methods) == 2
     see_the_comparison(page, studio.url, study)
