@@ -14,7 +14,7 @@ from core.data.examples import TaskData
 from core.data.splits import NUM_FOLDS
 from core.data.tasks import read_task, resolve
 from core.data.tokens import TextTokenizer
-from core.data.words import word_ids
+from core.data.words import word_ids, word_pieces
 from core.errors import BackboneError, ConfigError, DataError, NotFound, RecipeErrors
 from core.methods import BackboneFacts, MethodConfig
 from core.recipe import Recipe, RunConfig
@@ -185,14 +185,16 @@ def _of_backbone(number: int, error: BackboneError) -> ConfigError:
 
 def _check_words(recipe: Recipe, folders: Sequence[Path], problems: list[ConfigError]) -> None:
     """Try all label words with the tokenizers that are here; a worker tries those it fetches."""
+    are_vectors = any(method.starts_from_words for method in recipe.methods)
     for number, choice in enumerate(recipe.backbones):
-        if not choice.is_verbalizer:
+        if not (choice.is_verbalizer or are_vectors):
             continue
         try:
-            form, folder = facts(choice, offline=True).language_head, weights_folder(choice, True)
+            known, folder = facts(choice, offline=True), weights_folder(choice, True)
         except BackboneError:  # on a hub, or already told
             continue
-        if not form:
+        form = known.language_head if choice.is_verbalizer else ""
+        if choice.is_verbalizer and not form:
             continue
         try:
             tokenizer = TextTokenizer(folder, form)
@@ -202,7 +204,10 @@ def _check_words(recipe: Recipe, folders: Sequence[Path], problems: list[ConfigE
         for place, task in enumerate(recipe.tasks):
             try:
                 words = read_task(task, folders, source=recipe.regimes[0].source).words
-                word_ids(words, tokenizer, choice.source)
+                if choice.is_verbalizer:
+                    word_ids(words, tokenizer, choice.source)
+                if are_vectors:
+                    word_pieces(words, tokenizer, choice.source)
             except DataError:  # already told
                 continue
             except ConfigError as error:

@@ -51,6 +51,8 @@ def check(recipe: Recipe) -> None:
         _few_shot,
         _cross_fitting,
         _verbalizers,
+        _initial_words,
+        _enough_trials,
     )
     problems = [problem for find in (*checks, _too_many) for problem in find(recipe)]
     if problems:
@@ -68,8 +70,7 @@ def check(recipe: Recipe) -> None:
 
 
 def _summed_choices(recipe: Recipe) -> Iterator[Problem]:
-    declared = ((task.name, declared_task(task)) for task in recipe.tasks)
-    named = [name for name, spec in declared if spec and spec.kind == "choices"]
+    named = _scored(recipe)
     for place, method in enumerate(recipe.methods):
         if method.sums_choices and named:
             text = (
@@ -200,10 +201,15 @@ def _cross_fitting(recipe: Recipe) -> Iterator[Problem]:
             )
 
 
+def _scored(recipe: Recipe) -> list[str]:
+    """Declared tasks that score choices."""
+    declared = ((task.name, declared_task(task)) for task in recipe.tasks)
+    return [name for name, spec in declared if spec and spec.kind == "choices"]
+
+
 def _verbalizers(recipe: Recipe) -> Iterator[Problem]:
     """A verbalizer says one word for each class, and trains no head."""
-    declared = ((task.name, declared_task(task)) for task in recipe.tasks)
-    scored = [name for name, spec in declared if spec and spec.kind == "choices"]
+    scored = _scored(recipe)
     texts = [no_word_for_choices(name) for name in scored[:1]]
     texts += [nothing_but_a_head(method) for method in recipe.methods if method.trains_head_alone]
     for place, backbone in enumerate(recipe.backbones):
@@ -217,6 +223,37 @@ def no_word_for_choices(task: str) -> str:
         f"{task} scores an example's choices against each other, and no word stands for one of "
         "them; set read_out: head, or leave the task out"
     )
+
+
+def _initial_words(recipe: Recipe) -> Iterator[Problem]:
+    """A prompt starts from the words of classes."""
+    for task in _scored(recipe)[:1]:
+        for place, method in enumerate(recipe.methods):
+            if method.starts_from_words:
+                yield ("methods", place, "init"), no_word_to_start_from(method, task)
+
+
+def no_word_to_start_from(method: MethodConfig, task: str) -> str:
+    """Say why a prompt cannot start from the label words of a task that scores choices."""
+    return (
+        f"{method.label} starts from the words of a task's classes, but {task} scores an "
+        "example's choices against each other and has no classes; use init: vocabulary, or leave "
+        "the task out"
+    )
+
+
+def _enough_trials(recipe: Recipe) -> Iterator[Problem]:
+    """What a control chooses among is all tried, or the control would not be what it is called."""
+    if recipe.tuning.protocol != "tuned":
+        return
+    for method in recipe.methods:
+        needed = method.least_trials
+        if recipe.tuning.trials < needed:
+            yield (
+                ("tuning", "trials"),
+                f"{method.label} tries {needed} settings before it varies its learning rates, and "
+                f"{recipe.tuning.trials} trials leave some of them out; give trials: {needed}",
+            )
 
 
 def nothing_but_a_head(method: MethodConfig) -> str:

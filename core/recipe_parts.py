@@ -92,8 +92,9 @@ class TaskChoice(Part):
         default=(),
         max_length=256,
         title="Label words",
-        description="Class to the word that a verbalizer scores, as {class: word}; a class left "
-        "out keeps the task's word, or its own name where the task has none.",
+        description="Class to the word that a verbalizer scores and that prompts may start as, as "
+        "{class: word}; a class left out keeps the task's word, or its own name where the task has "
+        "none.",
     )
     text_fields: tuple[str, ...] = Field(
         default=(), max_length=4, title="Text fields", description="Only for one's own folder."

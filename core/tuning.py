@@ -102,9 +102,10 @@ def settings(
 ) -> list[MethodConfig]:
     """Choose settings from a method's search space, evenly spread, the given one first.
 
-    Each next setting takes the values used least so far; of those it is the farthest from all
-    chosen ones; what is still equal is decided by a digest. A space with fewer settings than
-    ``count`` is tried as a whole.
+    Then come all values of a field that is searched first, with everything else as given, so that
+    what they are worth is not mixed up with other changes. Each next setting takes the values used
+    least so far; of those it is the farthest from all chosen ones; what is still equal is decided
+    by a digest. A space with fewer settings than ``count`` is tried as a whole.
 
     Args:
         method: Settings as written, learning rates filled in.
@@ -113,10 +114,13 @@ def settings(
         optimizer: Optimiser whose learning rates are tried.
     """
     space = method.search_with(optimizer)
+    given = tuple(_get(method, search.field) for search in space)
+    # What is not given stands for the first value.
+    as_given = tuple(s.values[0] if v is None else v for s, v in zip(space, given, strict=True))
     grid = [
         setting
         for setting in itertools.product(*(search.values for search in space))
-        if setting != tuple(_get(method, search.field) for search in space)
+        if setting != as_given
     ]
     candidates: dict[Place, MethodConfig] = {}
     for setting in grid:
@@ -124,9 +128,13 @@ def settings(
         if changed is not None:
             place = tuple(s.values.index(v) for s, v in zip(space, setting, strict=True))
             candidates[place] = changed
-    chosen = [tuple(_nearest(search, _get(method, search.field)) for search in space)]
+    chosen = [tuple(_nearest(search, value) for search, value in zip(space, given, strict=True))]
     found = [method]
     sizes = [len(search.values) for search in space]
+    for place, changed in _tried_first(method, space, chosen[0])[: count - 1]:
+        chosen.append(place)
+        found.append(changed)
+    candidates = {place: other for place, other in candidates.items() if other not in found}
     while candidates and len(found) < count:
         best = min(candidates, key=lambda place: _rank(place, chosen, sizes, salt))
         chosen.append(best)
@@ -247,6 +255,19 @@ def _nearest(search: Search, value: object) -> int:
         return abs(value - other)
 
     return min(range(len(search.values)), key=distance)
+
+
+def _tried_first(
+    method: MethodConfig, space: Sequence[Search], given: Place
+) -> list[tuple[Place, MethodConfig]]:
+    """Settings that differ from the given ones in a field which is searched first alone."""
+    found = []
+    for axis, search in enumerate(space):
+        for index, value in enumerate(search.values if search.is_first else ()):
+            changed = _with(method, [search], (value,))
+            if changed is not None and index != given[axis]:
+                found.append(((*given[:axis], index, *given[axis + 1 :]), changed))
+    return found
 
 
 def _rank(

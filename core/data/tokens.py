@@ -220,10 +220,22 @@ class TextTokenizer:
         Returns:
             None where the tokenizer does not know it.
         """
+        first = next(iter(self._behind(text, before)), None)
+        return None if first == self._find_token("unk_token", UNKNOWN_TOKENS) else first
+
+    def pieces(self, text: str, before: str) -> tuple[int, ...]:
+        """Return the tokens that hold a part of a text behind another one; see ``first_id``.
+
+        Returns:
+            None of them where the tokenizer does not know one.
+        """
+        found = self._behind(text, before)
+        return () if self._find_token("unk_token", UNKNOWN_TOKENS) in found else found
+
+    def _behind(self, text: str, before: str) -> tuple[int, ...]:
         raw = self._plain.encode(before + text, add_special_tokens=False)
         places = zip(raw.ids, raw.offsets, strict=True)
-        found = next((token for token, (_, end) in places if end > len(before)), None)
-        return None if found == self._find_token("unk_token", UNKNOWN_TOKENS) else found
+        return tuple(token for token, (_, end) in places if end > len(before))
 
     def token(self, index: int) -> str:
         """Return a token as text."""

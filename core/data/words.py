@@ -38,6 +38,29 @@ def words_of(choice: TaskChoice, spec: TaskSpec, labels: Sequence[str]) -> tuple
     return tuple(given.get(label) or spec.label_words.get(label) or label for label in labels)
 
 
+def word_pieces(
+    words: Sequence[str], tokenizer: TextTokenizer, name: str
+) -> tuple[tuple[int, ...], ...]:
+    """Return all sub-tokens of each label word, as it stands behind a space.
+
+    Args:
+        words: Label words.
+        tokenizer: The backbone's tokenizer.
+        name: Short name of the backbone.
+
+    Raises:
+        ConfigError: If the tokenizer does not know a word.
+    """
+    found = tuple(tokenizer.pieces(word, before="a ") for word in words)
+    if () in found:
+        raise ConfigError(
+            f"the tokenizer of {name} does not know the label word '{words[found.index(())]}', so "
+            "no prompt vector can start as it.",
+            hint="Give another word with label_words in the task, or set init: vocabulary.",
+        )
+    return found
+
+
 def word_ids(words: Sequence[str], tokenizer: TextTokenizer, name: str) -> tuple[int, ...]:
     """Return the first sub-token of each label word, as it stands behind a space.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import cast
 
@@ -13,7 +14,10 @@ from core.methods._module import PromptMethod
 
 
 def build_method(
-    config: MethodConfig, backbone: Backbone, generator: torch.Generator
+    config: MethodConfig,
+    backbone: Backbone,
+    generator: torch.Generator,
+    words: Sequence[str] = (),
 ) -> PromptMethod:
     """Build a method's module on the backbone's device, its tensors freshly drawn.
 
@@ -21,7 +25,12 @@ def build_method(
         config: The method's settings; ``kind`` names its folder.
         backbone: Frozen backbone; the module keeps a reference and holds none of its tensors.
         generator: CPU generator that every initial value is drawn from.
+        words: Label words, for a method that ``starts_from_words``; the others never see them.
+
+    Raises:
+        ConfigError: If the backbone's tokenizer does not know a word that the method starts from.
     """
     module = import_module(f"core.methods.{config.kind}.model")
-    method = cast(PromptMethod, module.build(config, backbone, generator))
+    further = (words,) if config.starts_from_words else ()
+    method = cast(PromptMethod, module.build(config, backbone, generator, *further))
     return method.to(backbone.device)

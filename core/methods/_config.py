@@ -127,11 +127,13 @@ class Search:
         field: Dotted field of the method's configuration.
         values: Candidates, the default among them.
         source: Where the candidates come from.
+        is_first: True when all values are tried before anything else is varied.
     """
 
     field: str
     values: tuple[float | int | str, ...]
     source: str
+    is_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,13 +176,18 @@ class MethodConfig(Part, ABC):
 
     @property
     def label(self) -> str:
-        """Short name in tables and legends; equal labels mean equal settings but for rates."""
+        """Short name in tables and legends: the method and its axes, without sizes and rates."""
         return self.kind
 
     @property
     def search(self) -> tuple[Search, ...]:
         """Values that tuning may try with these settings."""
         return self.SEARCH
+
+    @property
+    def least_trials(self) -> int:
+        """Trials that it takes to try all that is tried first, a count; 1: nothing is."""
+        return max([1, *(len(search.values) for search in self.search if search.is_first)])
 
     @property
     def trains_head_alone(self) -> bool:
@@ -221,6 +228,11 @@ class MethodConfig(Part, ABC):
     def choice_names(self) -> Mapping[str, tuple[str, ...]]:
         """Names of what can be chosen, by axis: ``cut``, ``slot``, ``length``; none where fixed."""
         return {}
+
+    @property
+    def starts_from_words(self) -> bool:
+        """True when its first values depend on the tasks' label words; ``build`` then gets them."""
+        return False
 
     @property
     def prompt_length(self) -> int:

@@ -1,4 +1,4 @@
-"""Discrete choices and initial prompt vectors.
+"""Discrete choices and small layers.
 
 Everything here is float32. Random numbers come from CPU generators that the caller hands in, so
 that a draw is the same on every device.
@@ -7,16 +7,12 @@ that a draw is the same on every device.
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from core.backbones.load import Backbone
 from core.methods._module import SelectorNoise, TokenBatch
-
-UNIFORM_BOUND = 0.5
 
 
 def best(scores: Float[Tensor, "batch choices"]) -> Int[Tensor, " batch"]:
@@ -70,38 +66,6 @@ def row_gumbel(batch: TokenBatch, seed: int, choices: int) -> Float[Tensor, "bat
 def _gumbel(shape: tuple[int, ...], stream: torch.Generator) -> Tensor:
     exponential = torch.empty(shape).exponential_(generator=stream)
     return -exponential.clamp(min=torch.finfo(torch.float32).tiny).log()
-
-
-def initial_vectors(
-    count: int, init: Literal["vocabulary", "uniform"], backbone: Backbone, draw: torch.Generator
-) -> Float[Tensor, "count hidden"]:
-    """Draw initial prompt vectors, in float32 on the CPU.
-
-    Args:
-        count: Vectors.
-        init: ``vocabulary``: word embeddings of random entries; ``uniform``: in -0.5..0.5.
-        backbone: Whose vocabulary it is.
-        draw: CPU generator.
-    """
-    facts = backbone.facts
-    if init == "uniform":
-        return torch.rand(count, facts.width, generator=draw) * 2 * UNIFORM_BOUND - UNIFORM_BOUND
-    return _embedded(torch.randint(facts.vocab, (1, count), generator=draw), backbone)
-
-
-def first_vectors(count: int, backbone: Backbone) -> Float[Tensor, "count hidden"]:
-    """Take the word embeddings of the first entries of the vocabulary, in float32 on the CPU.
-
-    Args:
-        count: Vectors; where the vocabulary is smaller it starts over.
-        backbone: Whose vocabulary it is.
-    """
-    return _embedded(torch.arange(count)[None] % backbone.facts.vocab, backbone)
-
-
-def _embedded(entries: Int[Tensor, "1 count"], backbone: Backbone) -> Float[Tensor, "count hidden"]:
-    with torch.no_grad():
-        return backbone.embed(entries.to(backbone.device))[0].float().cpu().clone()
 
 
 def empty_linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:

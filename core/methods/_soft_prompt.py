@@ -10,6 +10,8 @@ from typing_extensions import override
 
 from core.methods._config import MethodConfig
 
+Init = Literal["vocabulary", "label_words", "uniform"]
+
 
 class SoftPromptConfig(MethodConfig, ABC):
     """l prompt vectors in the input sequence; when the cut is fixed, it is ``cut``."""
@@ -24,10 +26,11 @@ class SoftPromptConfig(MethodConfig, ABC):
         description="Vectors before the input when the position is fixed, a count; empty: all "
         "(prefix), 0: none (postfix).",
     )
-    init: Literal["vocabulary", "uniform"] = Field(
+    init: Init = Field(
         default="vocabulary",
         title="Initial vectors",
-        description="Embeddings of random vocabulary entries, or uniform in -0.5..0.5.",
+        description="vocabulary: embeddings of random entries. label_words: the first ones those "
+        "of the tasks' label words, the others random entries. uniform: in -0.5..0.5.",
     )
 
     @model_validator(mode="after")
@@ -37,6 +40,25 @@ class SoftPromptConfig(MethodConfig, ABC):
                 f"cut {self.cut} is larger than num_virtual_tokens {self.num_virtual_tokens}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _words_can_be_vectors(self) -> SoftPromptConfig:
+        if self.starts_from_words and self.refuses_words:
+            raise ValueError(f"init: label_words: {self.refuses_words}; use init: vocabulary")
+        return self
+
+    @property
+    @override
+    def starts_from_words(self) -> bool:
+        return self.init == "label_words"
+
+    @property
+    def refuses_words(self) -> str:
+        """Why no vector of the prompt can start as a label word, as a clause; empty: it can.
+
+        A method whose ``build`` takes the words says so here.
+        """
+        return f"{self.kind} has no use for words"
 
     @property
     def vectors_before(self) -> int:

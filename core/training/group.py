@@ -14,7 +14,7 @@ from core.data.examples import TaskData
 from core.data.tasks import candidates, read_task, spec_of
 from core.errors import ConfigError, OutOfMemory, StudioError
 from core.recipe import RunConfig
-from core.recipe_checks import no_word_for_choices, nothing_but_a_head
+from core.recipe_checks import no_word_for_choices, no_word_to_start_from, nothing_but_a_head
 from core.recipe_parts import TaskChoice
 from core.reporting import Ending, Progress, Reporter
 from core.states import Outcome
@@ -102,7 +102,8 @@ def prepare(member: Member, warm: WarmBackbone, data_folders: Sequence[Path]) ->
     read = {task.name: read_of(config, task, data_folders) for task in config.tasks}
     trained = {task.name: read[task.name] for task in config.trained_tasks}
     _check_choices(config, trained)
-    words = {name: data.words for name, data in trained.items()}
+    _check_initial_words(config, read)
+    words = {name: data.words for name, data in read.items()}
     outputs = {name: data.num_outputs for name, data in trained.items()}
     model = build_model(
         config.method, backbone, outputs, config.seeds.init, config.regime.own_axes, words
@@ -191,6 +192,12 @@ def _check_choices(config: RunConfig, trained: Mapping[str, TaskData]) -> None:
         raise ConfigError(no_word_for_choices(named[0]), field="backbone.read_out")
     if config.backbone.is_verbalizer and config.method.trains_head_alone:
         raise ConfigError(nothing_but_a_head(config.method), field="backbone.read_out")
+
+
+def _check_initial_words(config: RunConfig, read: Mapping[str, TaskData]) -> None:
+    named = [name for name, data in read.items() if not data.words]
+    if config.method.starts_from_words and named:
+        raise ConfigError(no_word_to_start_from(config.method, named[0]), field="method.init")
 
 
 def _ending(error: StudioError) -> Ending:

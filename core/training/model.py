@@ -163,7 +163,9 @@ def build_model(
     """Build a run's trainable part, its initial values drawn from the init seed's streams.
 
     Every task starts from the values that it would start from alone, so that joint training and
-    its control differ in nothing else. Only axes that the method has make a difference.
+    its control differ in nothing else. Only axes that the method has make a difference. A prompt
+    that starts from label words gets those of all tasks, task by task in the order of their names
+    and each word once: one prompt serves all tasks, and a control has the words of its partners.
 
     Args:
         config: The method's settings.
@@ -171,16 +173,20 @@ def build_model(
         outputs: Outputs of each task's head, a count, the run's own task first.
         init_seed: Seed of the initial values.
         own: Axes that each task has for itself; everything else is shared.
-        words: Label words of each task, where the backbone's language-model head says them.
+        words: Label words of each task that the run reads, which a joint run's control has more of
+            than it trains. A language-model head says those of a task, and a prompt may start from
+            them; without any, values that are read from a file later are left to be drawn.
 
     Raises:
         BackboneError: If the method does not work with this backbone.
-        ConfigError: If a label word cannot be said, or two begin with the same sub-token.
+        ConfigError: If a label word cannot be said or is not known, or two begin with the same
+            sub-token.
     """
     axes, parts = tuple(own), dict[str, AdaptedModel]()
+    first = tuple(dict.fromkeys(word for task in sorted(words) for word in words[task]))
     shared: PromptMethod | None = None
     for task, count in outputs.items():
-        method = _own_method(config, backbone, init_seed, shared, axes)
+        method = _own_method(config, backbone, init_seed, shared, axes, first)
         shared = shared or method
         parts[task] = build_part(method, backbone, count, init_seed, words.get(task, ()))
     return RunModel(parts)
@@ -192,6 +198,7 @@ def _own_method(
     init_seed: int,
     shared: PromptMethod | None,
     own: Sequence[Axis],
+    words: Sequence[str],
 ) -> PromptMethod:
     """Return a task's method: the first task's tensors but for those of the axes in ``own``."""
     names: set[str] = set()
@@ -199,7 +206,7 @@ def _own_method(
         names = {name for axis in own for name in shared.axes().get(axis, ())}
         if not names:
             return shared
-    method = build_method(config, backbone, generator(init_seed, 0, "init/method"))
+    method = build_method(config, backbone, generator(init_seed, 0, "init/method"), words)
     if shared is not None:
         for name, tensor in shared.named_parameters():
             if name not in names:

@@ -31,8 +31,46 @@ def test_the_best_fixed_cut_is_searched_like_a_learning_rate() -> None:
     (search, *others) = method.search
     assert (search.field, search.values) == ("cut", (10, 8, 5, 2, 0))
     assert tuple(others) == method.SEARCH
+
+
+def test_every_cut_is_tried_at_the_same_rates_before_the_rates_are_varied() -> None:
+    (method,) = recipe("fixed_best", tuning=TUNED).methods
+    tried = settings(method.resolved(), 8)
+    assert [one.vectors_before for one in tried[:5]] == [10, 8, 5, 2, 0]
+    assert {one.learning_rates for one in tried[:5]} == {method.DEFAULT_RATES}
+    assert all(one.learning_rates != method.DEFAULT_RATES for one in tried[5:])
+    assert len({one.model_dump_json() for one in tried}) == 8
+    assert len({one.learning_rates.prompt for one in tried[5:]}) == 3
+    assert settings(method.resolved(), 3) == tried[:3]
+    every = settings(method.resolved(), 64)
+    assert len(every) == len({(one.vectors_before, one.learning_rates) for one in every}) == 40
+
+
+def test_rates_as_written_stay_while_the_cuts_are_tried() -> None:
+    written = {"kind": "fixed_best", "learning_rates": {"prompt": 0.05}}
+    (method,) = recipe(written, tuning=TUNED).methods
     tried = settings(method.resolved(), 5)
+    assert {one.learning_rates.prompt for one in tried} == {0.05}
     assert {one.vectors_before for one in tried} == {10, 8, 5, 2, 0}
+    assert {one.learning_rates.prompt for one in settings(method.resolved(), 7)[5:]} != {0.05}
+
+
+def test_a_cut_as_written_is_tried_first_and_the_others_beside_it() -> None:
+    six = {"protocol": "tuned", "trials": 6}
+    (method,) = recipe({"kind": "fixed_best", "cut": 7}, tuning=six).methods
+    tried = settings(method.resolved(), 6)
+    assert [one.vectors_before for one in tried] == [7, 10, 8, 5, 2, 0]
+
+
+@pytest.mark.parametrize(("vectors", "cuts"), [(10, 5), (2, 3), (1, 2)])
+def test_fewer_trials_than_cuts_are_refused(vectors: int, cuts: int) -> None:
+    method = {"kind": "fixed_best", "num_virtual_tokens": vectors}
+    (found,) = recipe(method, tuning={"protocol": "tuned", "trials": cuts}).methods
+    assert found.least_trials == cuts
+    if cuts > 2:  # the least that a recipe may have
+        said = problem(method, tuning={"protocol": "tuned", "trials": cuts - 1})
+        assert said.startswith("tuning.trials")
+        assert f"give trials: {cuts}" in said
 
 
 def test_its_winner_says_its_cut_and_the_plain_method_is_searched_as_before() -> None:

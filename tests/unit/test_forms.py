@@ -99,7 +99,8 @@ def test_every_method_can_be_chosen_and_set() -> None:
     assert chosen >= set(ALIASES)
     assert {str(ALIASES.get(name, {"kind": name})["kind"]) for name in chosen} == set(METHODS)
     for name in chosen:
-        protocol = {"tuning.protocol": "tuned" if name == "fixed_best" else "fixed"}
+        tuned = {"tuning.protocol": "tuned", "tuning.trials": 5}
+        protocol = tuned if name == "fixed_best" else {"tuning.protocol": "fixed"}
         found = read(methods=[name], **protocol).methods[0]
         assert found.label.replace(" ", "_").startswith(name)
     for kind in METHODS:

@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 
 from core.methods._arrange import cut_gradient
+from core.methods._initial import initial_vectors
 from core.methods._layout import prompt_free, surround
 from core.methods._module import TokenBatch
-from core.methods._selector import best, gumbel_choice, initial_vectors
+from core.methods._selector import best, gumbel_choice
 from tests.method_tools import make_batch, noise, tiny_backbone
 
 LENGTHS, TOTAL, VECTORS = (2, 5, 9, 12), 12, 4

@@ -140,7 +140,8 @@ def test_choices_that_contradict_each_other_are_refused(
 
 @pytest.mark.parametrize("alias", sorted(ALIASES))
 def test_the_papers_names_are_accepted_and_shown(alias: str) -> None:
-    tuning = {"protocol": "tuned" if alias == "fixed_best" else "fixed"}
+    is_tuned = alias == "fixed_best"
+    tuning = {"protocol": "tuned", "trials": 5} if is_tuned else {"protocol": "fixed"}
     recipe = parse_recipe({**SMALL, "methods": [alias], "tuning": tuning})
     assert recipe.methods[0].label.replace(" ", "_") == alias
 

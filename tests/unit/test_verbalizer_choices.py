@@ -17,7 +17,7 @@ from app.preview import preview
 from app.submission import prepare_runs, recipe_problems
 from core.data.tasks import read_task
 from core.data.tokens import TextTokenizer
-from core.data.words import word_ids, words_of
+from core.data.words import word_ids, word_pieces, words_of
 from core.errors import ConfigError, RecipeErrors
 from core.recipe import Recipe, RunConfig, canonical_json
 from core.recipe_files import parse_recipe
@@ -76,6 +76,19 @@ def test_a_word_is_its_first_sub_token_behind_a_space(tmp_path: Path) -> None:
         ConfigError, match=r"of tiny does not know the label word 'zz'\. Give.*_words"
     ):
         word_ids(("yes", "zz"), other, "tiny")
+
+
+def test_the_pieces_of_a_word_are_all_sub_tokens_behind_a_space(tmp_path: Path) -> None:
+    (tmp_path / "bytes").mkdir()
+    (tmp_path / "pieces").mkdir()
+    for tokenizer, expected in [
+        (byte_level(tmp_path / "bytes"), {"yes": ["Ġyes"], "notx": ["Ġnot", "x"]}),
+        (pieced(tmp_path / "pieces"), {"no": ["no"], "maybe": ["▁may", "be"]}),
+    ]:
+        found = word_pieces(tuple(expected), tokenizer, "tiny")
+        assert [[tokenizer.token(i) for i in ids] for ids in found] == list(expected.values())
+    with pytest.raises(ConfigError, match=r"of tiny does not know the label word 'bezz'.*init: v"):
+        word_pieces(("no", "bezz"), pieced(tmp_path / "pieces"), "tiny")
 
 
 def test_words_come_from_the_recipe_then_the_task_then_the_labels() -> None:
@@ -154,3 +167,22 @@ def test_what_cannot_be_said_is_refused_when_a_study_is_submitted(
     path.write_text(json.dumps(content))
     with pytest.raises(RecipeErrors, match=r"backbones\.0: .*no token \[MASK\]"):
         prepare_runs(recipe([own]), desk.settings, desk.store)
+
+
+def test_a_word_that_no_prompt_can_start_as_is_refused_when_a_study_is_submitted(
+    desk: Desk,
+) -> None:
+    def wanted(init: str) -> Recipe:
+        return recipe(
+            ["minilm"],
+            tasks=[{"name": "desk", "label_words": {"billing": "\U0001fac8"}}],
+            methods=[{"kind": "prompt_tuning", "init": init}],
+        )
+
+    with pytest.raises(RecipeErrors) as caught:
+        prepare_runs(wanted("label_words"), desk.settings, desk.store)
+    (problem,) = caught.value.problems
+    assert problem.field == "tasks.0.label_words"
+    assert "minilm does not know the label word" in problem.message
+    assert "init: vocabulary" in (problem.hint or "")
+    assert prepare_runs(wanted("vocabulary"), desk.settings, desk.store)

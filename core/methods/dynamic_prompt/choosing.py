@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from core.methods._initial import UNIFORM_BOUND
 from core.methods._module import Candidates, SelectorNoise
 from core.methods._selector import (
-    UNIFORM_BOUND,
     best,
     drawn_linear,
     empty_linear,

@@ -6,6 +6,7 @@ from abc import ABC
 from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
+from typing_extensions import override
 
 from core.methods._config import Part
 from core.methods._soft_prompt import SoftPromptConfig
@@ -222,6 +223,17 @@ class Fields(SoftPromptConfig, ABC):
                 f"{' and no '.join(found)}; use behaviour: paper"
             )
         return self
+
+    @property
+    @override
+    def refuses_words(self) -> str:
+        if self.representation == "instance":
+            return "the prompts of a pool would start alike"
+        if self.injection == "deep_overwrite":
+            return "every layer replaces the vectors, and none stands in the input"
+        if self.behaviour == "paper_code":
+            return "the authors' program has prompts start otherwise"
+        return ""
 
     @property
     def learns_a_choice(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from core.backbones.embed import masked_mean
 from core.backbones.load import Backbone
 from core.methods._config import Axis, BackboneFacts, ParameterGroup
+from core.methods._initial import UNIFORM_BOUND, first_vectors, initial_vectors
 from core.methods._layout import DeepPrompt, insert, slot_places, surround
 from core.methods._module import BackboneInputs, Choice, ChoosingMethod, SelectorNoise, TokenBatch
-from core.methods._selector import UNIFORM_BOUND, first_vectors, initial_vectors, row_gumbel
+from core.methods._selector import row_gumbel
 from core.methods.dynamic_prompt.choosing import (
     Decision,
     decide,
@@ -51,9 +52,16 @@ class DynamicPrompt(ChoosingMethod):
         config: Settings.
         backbone: Frozen backbone.
         draw: Generator of the initial vectors.
+        words: Label words that the first vectors start as, where ``init`` says so.
     """
 
-    def __init__(self, config: Config, backbone: Backbone, draw: torch.Generator) -> None:
+    def __init__(
+        self,
+        config: Config,
+        backbone: Backbone,
+        draw: torch.Generator,
+        words: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         self._config = config
         self._backbone = backbone
@@ -63,7 +71,7 @@ class DynamicPrompt(ChoosingMethod):
         size = config.pool_size if has_pool else 1
         self.pool: nn.Parameter | None = None
         if config.injection != "deep_overwrite":
-            vectors = _input_vectors(config, size * length, backbone, draw)
+            vectors = _input_vectors(config, size * length, backbone, draw, words)
             self.pool = nn.Parameter(vectors.reshape(size, length, facts.width))
         self.deep = _deep_vectors(config, facts, size, draw)
         self._is_theirs = config.behaviour == "paper_code"
@@ -308,11 +316,11 @@ class DynamicPrompt(ChoosingMethod):
 
 
 def _input_vectors(
-    config: Config, count: int, backbone: Backbone, draw: torch.Generator
+    config: Config, count: int, backbone: Backbone, draw: torch.Generator, words: Sequence[str]
 ) -> Float[Tensor, "count width"]:
     """Make the first values of all vectors in the input."""
     if config.behaviour == "paper":
-        return initial_vectors(count, config.init, backbone, draw)
+        return initial_vectors(count, config.init, backbone, draw, words)
     is_combined = config.representation == "instance" and config.position != "fixed"
     if config.init == "uniform" or is_combined:
         return initial_vectors(count, "uniform", backbone, draw)
@@ -332,11 +340,14 @@ def _deep_vectors(
     return nn.Parameter((torch.rand(shape, generator=draw) * 2 - 1) * UNIFORM_BOUND)
 
 
-def build(config: Config, backbone: Backbone, generator: torch.Generator) -> DynamicPrompt:
+def build(
+    config: Config, backbone: Backbone, generator: torch.Generator, words: Sequence[str] = ()
+) -> DynamicPrompt:
     """Build the method with freshly drawn vectors and a selector at zero.
 
     Raises:
-        ConfigError: If these settings mean nothing on this backbone.
+        ConfigError: If these settings mean nothing on this backbone, or its tokenizer does not
+            know a word that a vector starts as.
     """
     config.require_fit(backbone.facts)
-    return DynamicPrompt(config, backbone, generator)
+    return DynamicPrompt(config, backbone, generator, words)

@@ -45,6 +45,14 @@ class Config(SoftPromptConfig):
     def label(self) -> str:
         return "p_tuning" if self.encoder == "mlp" else "p_tuning (LSTM)"
 
+    @property
+    @override
+    def refuses_words(self) -> str:
+        return (
+            "a network stands between its first values and the prompt, so no vector would be the "
+            "embedding of a word"
+        )
+
     @override
     def describe(self) -> str:
         network = "an MLP" if self.encoder == "mlp" else "a BiLSTM and an MLP"

@@ -61,7 +61,7 @@ class Config(SoftPromptConfig):
         default="given",
         title="Cut from",
         description="given: the cut as written. dev: one of five cuts, chosen by trials on dev "
-        "(the control fixed_best); needs the protocol tuned.",
+        "(the control fixed_best); needs the protocol tuned, with a trial for each cut.",
     )
     pool_to_match: int | None = Field(
         default=None,
@@ -85,13 +85,19 @@ class Config(SoftPromptConfig):
 
     @property
     @override
+    def refuses_words(self) -> str:
+        return ""
+
+    @property
+    @override
     def search(self) -> tuple[Search, ...]:
         if self.cut_from == "given":
             return self.SEARCH
         length = self.num_virtual_tokens
-        # All in front first: that is the cut which none stands for.
-        cuts = tuple(dict.fromkeys(round(length * quarter / 4) for quarter in range(4, -1, -1)))
-        return (Search("cut", cuts, "every quarter of the prompt"), *self.SEARCH)
+        # The written cut first; where none is, that is all in front, which none stands for.
+        quarters = (round(length * quarter / 4) for quarter in range(4, -1, -1))
+        cuts = tuple(dict.fromkeys((self.vectors_before, *quarters)))
+        return (Search("cut", cuts, "every quarter of the prompt", is_first=True), *self.SEARCH)
 
     @property
     @override
@@ -100,7 +106,7 @@ class Config(SoftPromptConfig):
             return ""
         return (
             "fixed_best chooses its cut by trials on dev, and the protocol fixed has none; use "
-            "tuning: {protocol: tuned}, or write a cut"
+            f"tuning: {{protocol: tuned, trials: {self.least_trials}}}, or write a cut"
         )
 
     @property

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from core.backbones.load import Backbone
 from core.methods._fixed_place import FixedPlacePrompt
-from core.methods._selector import initial_vectors
+from core.methods._initial import initial_vectors
 from core.methods.prompt_tuning.config import Config
 
 
@@ -19,12 +21,19 @@ class PromptTuning(FixedPlacePrompt):
         config: Settings.
         backbone: Frozen backbone.
         draw: Generator of the initial vectors.
+        words: Label words that the first vectors start as, where ``init`` says so.
     """
 
-    def __init__(self, config: Config, backbone: Backbone, draw: torch.Generator) -> None:
+    def __init__(
+        self,
+        config: Config,
+        backbone: Backbone,
+        draw: torch.Generator,
+        words: Sequence[str] = (),
+    ) -> None:
         super().__init__(config, backbone)
         self.prompt = nn.Parameter(
-            initial_vectors(config.prompt_length, config.init, backbone, draw)
+            initial_vectors(config.prompt_length, config.init, backbone, draw, words)
         )
 
     def vectors(self) -> Float[Tensor, "virtual hidden"]:
@@ -32,6 +41,12 @@ class PromptTuning(FixedPlacePrompt):
         return self.prompt
 
 
-def build(config: Config, backbone: Backbone, generator: torch.Generator) -> PromptTuning:
-    """Build the method with freshly drawn vectors."""
-    return PromptTuning(config, backbone, generator)
+def build(
+    config: Config, backbone: Backbone, generator: torch.Generator, words: Sequence[str] = ()
+) -> PromptTuning:
+    """Build the method with freshly made vectors.
+
+    Raises:
+        ConfigError: If the backbone's tokenizer does not know a word that a vector starts as.
+    """
+    return PromptTuning(config, backbone, generator, words)

@@ -44,6 +44,11 @@ class Config(SoftPromptConfig):
         default=4, ge=1, le=64, title="Pool size", description="Prompts to choose from, a count."
     )
 
+    @property
+    @override
+    def refuses_words(self) -> str:
+        return "the prompts of a pool would start alike"
+
     @override
     def describe(self) -> str:
         return (

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from core.backbones.embed import masked_mean
 from core.backbones.load import Backbone
 from core.methods._config import Axis, ParameterGroup
+from core.methods._initial import initial_vectors
 from core.methods._layout import surround
 from core.methods._module import BackboneInputs, Choice, PromptMethod, SelectorNoise, TokenBatch
-from core.methods._selector import initial_vectors
 from core.methods.smop.config import Config
 
 
