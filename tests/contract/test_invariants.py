@@ -19,17 +19,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import T5Config
 
-from core.backbones.families import facts_of
 from core.backbones.load import load_backbone
 from core.backbones.readout import pool
 from core.backbones.spec import BackboneChoice
-from core.methods import BackboneFacts
 from core.methods._layout import surround
 from core.training.features import text_feature
 from core.training.group import WarmBackbones
-from tests.method_tools import make_batch, make_config, make_method, read, tiny_backbone
+from tests.method_tools import make_batch, make_method, read, tiny_backbone
 from tests.tiny import make_tiny_bert
 from tests.training_tools import run_config, succeeded, train, write_task
 
@@ -38,6 +35,7 @@ HERE = "contract/test_invariants.py"
 IDENTITIES, METHODS = "contract/test_method_identities.py", "contract/test_methods.py"
 AUTHORS, CELLS = "contract/test_authors_code.py", "contract/test_injections.py"
 LAYOUT, ORACLE = "unit/test_layout.py", "property/test_layout_oracle.py"
+COUNTS = "contract/test_published_counts.py"
 METRICS, SUPERGLUE = "unit/test_metrics.py", "unit/test_superglue.py"
 POSITION = "integration/training/test_position_task.py"
 
@@ -81,6 +79,8 @@ SHOWN_BY: dict[int, tuple[str, ...]] = {
         f"{LAYOUT}::test_invariant_9_the_written_gradient_equals_autograd_of_the_mixture",
         f"{ORACLE}::test_the_gradient_of_cuts_of_some_vectors_is_that_of_the_literal_mixture",
         f"{ORACLE}::test_the_gradient_of_slots_is_that_of_the_literal_mixture",
+        "contract/test_length_gradient.py::"
+        "test_invariant_9_the_gradient_of_a_length_is_that_of_the_literal_mixture",
     ),
     10: (
         f"{IDENTITIES}::test_invariant_10_an_untrained_pool_is_mixed_evenly",
@@ -93,8 +93,9 @@ SHOWN_BY: dict[int, tuple[str, ...]] = {
     12: (f"{IDENTITIES}::test_invariant_12_combinations_reduce_to_their_parts",),
     13: (
         f"{METHODS}::test_invariant_13_trained_tensors_are_those_that_the_formula_counts",
-        f"{HERE}::test_invariant_13_counts_on_t5_are_those_of_the_published_table",
-        f"{HERE}::test_invariant_13_prefixes_and_deep_slots_are_counted_by_layers",
+        f"{COUNTS}::test_invariant_13_counts_on_t5_are_those_of_the_published_table",
+        f"{COUNTS}::test_invariant_13_prefixes_and_deep_slots_are_counted_by_layers",
+        f"{COUNTS}::test_invariant_13_what_is_built_on_t5_has_the_numbers_of_the_formula",
     ),
     14: (
         f"{IDENTITIES}::test_invariant_14_a_prefix_equals_attention_written_by_hand",
@@ -124,24 +125,6 @@ SHOWN_BY: dict[int, tuple[str, ...]] = {
     ),
 }
 """Tests by the number of the invariant that they show."""
-LM_ADAPTED = {
-    "small": (512, 8, 6),
-    "base": (768, 12, 12),
-    "large": (1024, 24, 16),
-    "xl": (2048, 24, 32),
-}
-"""Width, layers and heads of T5 1.1, whose heads are 64 wide."""
-L, K = 20, 4
-PUBLISHED: dict[str, tuple[int, int, int, int]] = {
-    "prompt_tuning": (10_240, 15_360, 20_480, 40_960),
-    "adap_pos": (10_261, 15_381, 20_501, 40_981),
-    "adap_ins_pos": (20_992 + 21, 31_488 + 21, 41_984 + 21, 83_968 + 21),
-    "adap_ins_len": (20_992 + 21, 31_488 + 21, 41_984 + 21, 83_968 + 21),
-    "adap_ins_vec": (43_012, 64_516, 86_020, 172_036),
-    "adap_pos_ins_vec": (43_033, 64_537, 86_041, 172_057),
-    "adap_ins_vec_pos": (53_785, 80_665, 107_545, 215_065),
-}
-"""Trained numbers without the head, with biases, for 20 vectors and a pool of 4."""
 
 
 def functions_of(path: Path) -> set[str]:
@@ -233,67 +216,6 @@ def test_invariant_11_on_t5_unused_vectors_must_not_stand_before_the_text(length
         inputs = replace(whole, mask=between)
         found = pool(backbone.forward(inputs), inputs, "mean")
     assert float((found - expected).abs().max()) > 1e-3
-
-
-def t5_facts(size: str) -> BackboneFacts:
-    width, layers, heads = LM_ADAPTED[size]
-    config = T5Config(d_model=width, num_layers=layers, num_heads=heads, d_kv=64)
-    return facts_of(config.to_dict(), {}, size)
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_invariant_13_counts_on_t5_are_those_of_the_published_table(name: str) -> None:
-    axes = {} if name == "prompt_tuning" else dict(_alias(name))
-    cuts = (None, 0, 7) if name == "prompt_tuning" else (None,)
-    for cut in cuts:
-        config = make_config(
-            "prompt_tuning" if name == "prompt_tuning" else "dynamic_prompt",
-            **axes, num_virtual_tokens=L, cut=cut,
-            **({"shortest": 0} if name == "adap_ins_len" else {}),
-        )  # fmt: skip
-        found = []
-        for size in LM_ADAPTED:
-            counts = config.num_trainable(t5_facts(size), 2)
-            assert counts.pop("head") == 2 * LM_ADAPTED[size][0] + 2
-            found.append(sum(counts.values()))
-        assert tuple(found) == PUBLISHED[name]
-
-
-def _alias(name: str) -> dict[str, object]:
-    fields = dict(make_config("dynamic_prompt").ALIASES[name])
-    return {**fields, "pool_size": K} if fields["representation"] != "fixed" else fields
-
-
-@pytest.mark.parametrize("size", LM_ADAPTED)
-def test_invariant_13_prefixes_and_deep_slots_are_counted_by_layers(size: str) -> None:
-    facts, (d, n, heads) = t5_facts(size), LM_ADAPTED[size]
-    inner = heads * 64  # the small one's heads are together narrower than it is
-
-    def counted(kind: str, **fields: object) -> int:
-        counts = make_config(kind, num_virtual_tokens=L, **fields).num_trainable(facts, 2)
-        return sum(counts.values()) - counts["head"]
-
-    assert counted("p_tuning_v2") == 2 * n * L * inner
-    h = 512
-    assert counted("p_tuning_v2", prefix_projection=True, projection_size=h) == (
-        L * d + d * h + h + 2 * n * inner * h + 2 * n * inner
-    )
-    deep = {"injection": "deep_overwrite", "feature": "embedding_mean"}
-    assert counted("dynamic_prompt", **deep, position="fixed") == n * L * d
-    assert counted("dynamic_prompt", **deep, position="task") == n * L * d + L + 1
-    assert counted("dynamic_prompt", **deep) == n * L * d + (d + 1) * (L + 1)
-    for shortest in (0, 1):
-        length = {"position": "fixed", "length": "task", "shortest": shortest}
-        assert counted("dynamic_prompt", **length) == L * d + L + 1 - shortest
-
-
-@pytest.mark.parametrize(
-    ("vectors", "numbers"), [(8, 393_216), (16, 786_432), (20, 983_040), (128, 6_291_456)]
-)
-def test_prefixes_of_large_encoders_have_the_published_numbers(vectors: int, numbers: int) -> None:
-    facts = BackboneFacts("bert", 1024, 24, 16, 64, 30_522, 512, 0)
-    config = make_config("p_tuning_v2", num_virtual_tokens=vectors)
-    assert config.num_trainable(facts, 2)["prompt"] == numbers
 
 
 @pytest.mark.parametrize("written", [False, True])

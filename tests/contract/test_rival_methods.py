@@ -7,7 +7,7 @@ import copy
 import peft
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from core.backbones.embed import masked_mean, plain_inputs
@@ -182,6 +182,13 @@ def test_smop_gives_each_input_its_best_prompt_scaled_by_its_probability() -> No
         torch.testing.assert_close(inputs.embeddings[row, 1:7], expected)
 
 
+def test_the_router_of_smop_starts_with_orthogonal_rows_of_length_one() -> None:
+    method = make_method(tiny_backbone(), "smop", pool_size=5)
+    assert isinstance(method, SparsePrompts)
+    rows = method.router.detach().double()
+    torch.testing.assert_close(rows @ rows.T, torch.eye(5).double(), atol=1e-6, rtol=0)
+
+
 def test_smop_noise_moves_choices_in_training_only_and_the_router_learns_by_the_scale() -> None:
     backbone = tiny_backbone()
     method = make_method(backbone, "smop")
@@ -219,3 +226,39 @@ def test_p_tuning_is_prompt_tuning_with_the_vectors_that_its_network_makes(encod
         plain.parameter_groups()["prompt"][0].copy_(method.vectors())
     batch = make_batch(backbone, (9, 4), 12)
     assert torch.equal(read(backbone, method, batch), read(backbone, plain, batch))
+
+
+def read_by_lstm(table: Tensor, lstm: nn.LSTM) -> Tensor:
+    """A BiLSTM of two layers over one sequence, written out step by step."""
+    own, rows = dict(lstm.named_parameters()), table
+    for layer in range(2):
+        sides = []
+        for back in (False, True):
+            end = f"_l{layer}{'_reverse' if back else ''}"
+            hidden = cell = torch.zeros(table.shape[1] // 2)
+            made = []
+            for row in reversed(rows) if back else rows:
+                gates = own[f"weight_ih{end}"] @ row + own[f"bias_ih{end}"]
+                gates = gates + own[f"weight_hh{end}"] @ hidden + own[f"bias_hh{end}"]
+                enter, forget, fresh, leave = gates.chunk(4)
+                cell = forget.sigmoid() * cell + enter.sigmoid() * fresh.tanh()
+                hidden = leave.sigmoid() * cell.tanh()
+                made.append(hidden)
+            sides.append(torch.stack(made[::-1] if back else made))
+        rows = torch.cat(sides, dim=1)
+    return rows
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "lstm"])
+def test_the_network_of_p_tuning_is_the_one_written_out(encoder: str) -> None:
+    method = make_method(tiny_backbone(), "p_tuning", encoder=encoder)
+    assert isinstance(method, PTuning)
+    own = dict(method.named_parameters())
+    rows: Tensor = own["table"]
+    if encoder == "lstm":
+        assert method.lstm is not None
+        rows = read_by_lstm(rows, method.lstm)
+    inner = rows @ own["mlp.0.weight"].T + own["mlp.0.bias"]
+    assert bool((inner < -0.1).any())
+    outer = torch.where(inner > 0, inner, 0.0) @ own["mlp.2.weight"].T + own["mlp.2.bias"]
+    torch.testing.assert_close(method.vectors(), outer, atol=1e-6, rtol=0)

@@ -87,6 +87,40 @@ def test_drawn_choices_follow_the_selector_and_carry_their_probability(place: st
     torch.testing.assert_close(candidates.bonus.detach(), (0.5 * entropy).expand(32))
 
 
+def test_of_two_axes_pairs_are_drawn_and_the_bonus_is_the_entropy_of_the_pairs() -> None:
+    backbone = tiny_backbone()
+    axes = {"position": "instance", "length": "instance", "selection": "sampled", "samples": 5}
+    method = shake(make_method(backbone, "dynamic_prompt", **axes, entropy_bonus=0.5))
+    batch = make_batch(backbone, LENGTHS, 12)
+    inputs = method.adapt(batch, noise())
+    candidates, choice = inputs.candidates, inputs.choice
+    assert candidates is not None
+    assert choice.cut is not None
+    assert choice.length is not None
+    own = dict(method.named_parameters())
+    assert batch.feature is not None
+    cuts, lengths = (
+        (batch.feature @ own[f"{name}.linear.weight"].T + own[f"{name}.linear.bias"])
+        .double()
+        .softmax(dim=1)
+        for name in ("position", "length")
+    )
+    pairs = cuts[:, :, None] * lengths[:, None]
+    rows = torch.arange(len(LENGTHS)).repeat(5)
+    drawn = pairs[rows, choice.cut, choice.length - 1].log().reshape(5, -1).T
+    torch.testing.assert_close(candidates.log_prior.double(), drawn, atol=1e-5, rtol=0)
+    bonus = -0.5 * (pairs * pairs.log()).sum(dim=(1, 2))
+    torch.testing.assert_close(candidates.bonus.double(), bonus, atol=1e-5, rtol=0)
+    for name in ("position", "length"):
+        weight = own[f"{name}.linear.weight"]
+        ours, theirs = (
+            torch.autograd.grad(found.sum(), weight, retain_graph=True)[0]
+            for found in (candidates.bonus, bonus)
+        )
+        assert float(theirs.abs().max()) > 0.01
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
 def test_evaluation_takes_the_best_choice_in_one_pass() -> None:
     backbone = tiny_backbone()
     axes = {"position": "instance", "place": "slot"}

@@ -6,15 +6,18 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from sqlalchemy import update
 
-from core.store import predictions
+from core.store import predictions as stored
 from core.store.models import Run
+from tests.integration.test_places_api import NAMES, WRONG, finish, predictions
 from tests.page_server import page_server
-from tests.seeding import HOSTILE, Seeded, answer_body, report, seed
+from tests.position_tools import read
+from tests.seeding import HOSTILE, Seeded, answer_body, new_store, report, seed
 
 pytestmark = pytest.mark.e2e
 
@@ -124,6 +127,30 @@ def test_a_finished_run_shows_result_cuts_and_config(page: Page, site: Site) -> 
     expect(page.get_by_text("training from step 0")).to_be_visible()
 
 
+def test_a_run_with_known_places_shows_its_slots_by_cue(page: Page, tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    run = finish(store, tmp_path, predictions(400))
+    places = [row["place"] for row in read("val")]
+    try:
+        with page_server(tmp_path) as address:
+            page.goto(f"{address}/run?run={run}")
+            heading = page.get_by_role("heading", name="Slots by cue on dev")
+            card = heading.locator("../..")
+            missed = sum(place > 0 for place in places[:WRONG])
+            expect(card).to_contain_text(f"took it for {100 * (1 - missed / 400):.1f} %")
+            for place, name in enumerate(NAMES):
+                expect(card.get_by_role("columnheader", name=f"took {name}")).to_be_visible()
+                wrong = places[:WRONG].count(place) if place else 0
+                counts = ["0"] * 4
+                counts[0] = str(wrong)
+                counts[place] = str(places.count(place) - wrong)
+                row = card.get_by_role("row", name=name).filter(has=page.locator("td"))
+                expect(row.locator("td")).to_have_text(counts)
+                expect(row.locator("strong")).to_have_text(counts[place])
+    finally:
+        store.close()
+
+
 def test_a_failed_run_says_why_and_can_be_retried(page: Page, site: Site) -> None:
     visit(page, site, f"/run?run={site.seeded.failed}")
     expect(page.get_by_role("alert")).to_contain_text("The loss became NaN at update 41")
@@ -196,12 +223,12 @@ def answer_all(site: Site, tokens: list[str]) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         with store.write() as session:
-            for pending in predictions.take_pending(session):
+            for pending in stored.take_pending(session):
                 for place, run_id in enumerate(pending.adapters):
                     label = ("billing", "access")[place % 2]
                     body = answer_body(run_id, label, tokens, cut=3 + place)
-                    predictions.add_answer(session, pending.id, run_id, body)
-                predictions.finish(session, pending.id)
+                    stored.add_answer(session, pending.id, run_id, body)
+                stored.finish(session, pending.id)
                 return
         time.sleep(0.05)
     raise AssertionError("nobody asked")

@@ -15,7 +15,7 @@ from core.recipe_files import parse_recipe
 from core.reporting import Ending
 from core.settings import Settings
 from core.states import Outcome
-from core.store import queries, runs, workers
+from core.store import queries, runs, scalars, workers
 from core.store.session import Store
 from tests.integration.test_views_api import client_of, get
 from tests.position_tools import FOUR_SLOTS, SLOTS, read
@@ -43,6 +43,8 @@ def finish(store: Store, home: Path, table: pa.Table, **method: Any) -> str:
         worker = workers.register(session, name="w", role="train", host="here", pid=2)
         (claim,) = runs.claim(session, worker, 1)
         assert runs.started(session, claim.id, claim.fence)
+        if method.get("position") != "fixed":
+            scalars.append_histogram(session, claim.id, claim.fence, "slot", 10, [100] * 4)
         result = {"dev": {"accuracy": 0.8}, "flags": []}
         ending = Ending(Outcome.SUCCEEDED, result=result, files={"predictions": name})
         runs.end_attempt(session, claim.id, claim.fence, ending)

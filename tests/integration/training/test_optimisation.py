@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from core.methods import METHODS
+from core.methods._module import BackboneInputs, SelectorNoise, TokenBatch
 from core.recipe import RunConfig
 from core.states import Outcome, StopKind
 from core.training.drawn import Drawn
@@ -211,6 +213,40 @@ def test_pools_and_fixed_prompts_step_on_each_part_and_clip_every_fourth(
     assert [stepped[step] for step in range(1, 5)] == [unclipped[step] for step in range(1, 5)]
     assert [stepped[step] for step in (5, 6)] != [unclipped[step] for step in (5, 6)]
     assert succeeded(found, "r0").result["examples"] == 6 * 8
+
+
+@pytest.mark.parametrize(("kind", "updates"), [("adap_ins_vec_pos", 12), ("adap_pos", 3)])
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [("linear", (1.0, 0.75, 0.5)), ("paper_code", (1.0, math.exp(-3e-6), math.exp(-9e-6)))],
+)
+def test_the_temperature_falls_after_every_fourth_part_whatever_an_update_is(
+    kind: str,
+    updates: int,
+    rule: str,
+    expected: tuple[float, ...],
+    configure: Make,
+    tmp_path: Path,
+    warm: WarmBackbones,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    method = {"kind": kind, "num_virtual_tokens": 4, "temperature": {"rule": rule}}
+    config = configure(method, max_updates=updates, **THEIRS)
+    run = prepare(Member("r0", config, tmp_path), warm.for_run(config), ())
+    part, seen = run.model.part().method, []
+    adapt = part.adapt
+
+    def keep(batch: TokenBatch, noise: SelectorNoise | None = None) -> BackboneInputs:
+        assert noise is not None
+        seen.append(noise.temperature)
+        return adapt(batch, noise)
+
+    monkeypatch.setattr(part, "adapt", keep)
+    loop = GroupLoop([run], Recorder())
+    for _ in range(updates):
+        loop.turn()
+    assert run.progress.step == updates
+    assert seen == pytest.approx([value for value in expected for _ in range(4)], rel=1e-9)
 
 
 def test_learnt_positions_sum_the_gradients_of_four_parts(
