@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from core.backbones.embed import plain_inputs
 from core.backbones.load import Backbone
 from core.backbones.own import OwnModel
 from core.backbones.verbalizer import LanguageHead
 from core.methods._config import ParameterGroup
+from core.methods._layout import prompt_free
 from core.methods._module import BackboneInputs, PromptMethod, SelectorNoise, TokenBatch
 
 
@@ -37,9 +37,8 @@ class InsideMethod(PromptMethod):
         self.trained = kept(trained)
 
     def adapt(self, batch: TokenBatch, noise: SelectorNoise | None = None) -> BackboneInputs:
-        """Embed the text as the frozen backbone does."""
-        embeddings = self._backbone.embed(batch.token_ids)
-        return plain_inputs(embeddings, batch, self._backbone.facts)
+        """Pass the text on, embedded as the frozen backbone does."""
+        return prompt_free(self._backbone, batch)
 
     def parameter_groups(self) -> Mapping[ParameterGroup, list[nn.Parameter]]:
         """What is trained inside the copy."""

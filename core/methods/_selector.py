@@ -1,4 +1,4 @@
-"""Discrete choices and small layers.
+"""Discrete choices.
 
 Everything here is float32. Random numbers come from CPU generators that the caller hands in, so
 that a draw is the same on every device.
@@ -10,7 +10,7 @@ import hashlib
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.methods._module import SelectorNoise, TokenBatch
 
@@ -66,18 +66,3 @@ def row_gumbel(batch: TokenBatch, seed: int, choices: int) -> Float[Tensor, "bat
 def _gumbel(shape: tuple[int, ...], stream: torch.Generator) -> Tensor:
     exponential = torch.empty(shape).exponential_(generator=stream)
     return -exponential.clamp(min=torch.finfo(torch.float32).tiny).log()
-
-
-def empty_linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
-    """Make a linear layer with undefined values, without touching the global random state."""
-    return nn.Linear(inputs, outputs, bias=bias, device="meta").to_empty(device="cpu")
-
-
-def drawn_linear(inputs: int, outputs: int, draw: torch.Generator) -> nn.Linear:
-    """Make a linear layer with the library's usual uniform range, out of the given generator."""
-    layer = empty_linear(inputs, outputs)
-    bound = inputs**-0.5
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.uniform_(-bound, bound, generator=draw)
-    return layer

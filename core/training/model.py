@@ -16,8 +16,8 @@ from core.backbones.verbalizer import WordHead
 from core.methods import MethodConfig
 from core.methods._build import build_method
 from core.methods._config import GROUPS, Axis, ParameterGroup
+from core.methods._linear import empty_linear
 from core.methods._module import BackboneInputs, PromptMethod
-from core.methods._selector import empty_linear
 from core.training.streams import generator
 
 HEAD_STD = 0.02

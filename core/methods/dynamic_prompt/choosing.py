@@ -11,13 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from core.methods._initial import UNIFORM_BOUND
+from core.methods._linear import drawn_linear, empty_linear
 from core.methods._module import Candidates, SelectorNoise
-from core.methods._selector import (
-    best,
-    drawn_linear,
-    empty_linear,
-    gumbel_choice,
-)
+from core.methods._selector import best, gumbel_choice
 from core.methods.dynamic_prompt.fields import Position
 
 

@@ -121,6 +121,7 @@ class DynamicPrompt(ChoosingMethod):
         }
         choice = Choice(pool_weights=None if weights is None else weights.detach())
         config, known = self._config, self._unlearnt(scores, batch, noise)
+        scores = {name: found for name, found in scores.items() if name not in known}
         if noise is None or config.selection == "st_gumbel" or not scores:
             chosen = self._obeying(known | self._decided(scores, batch, noise), forced)
             return self._arrange(embeddings, batch, prompt, deep, chosen, choice)
@@ -142,9 +143,9 @@ class DynamicPrompt(ChoosingMethod):
         return replace(inputs, candidates=candidates)
 
     def _unlearnt(
-        self, scores: dict[str, Tensor], batch: TokenBatch, noise: SelectorNoise | None
+        self, scores: Mapping[str, Tensor], batch: TokenBatch, noise: SelectorNoise | None
     ) -> dict[str, Decision]:
-        """Decide what is not learnt now, and take its scores out."""
+        """Decide what is not learnt now."""
         rows, places = len(batch.token_ids), self._config.num_places
         if self._config.position == "random":
             equal = torch.zeros(rows, places, device=batch.token_ids.device)
@@ -153,7 +154,7 @@ class DynamicPrompt(ChoosingMethod):
             index = torch.randint(places, (rows,), generator=noise.generator).to(equal.device)
             return {"position": Decision(index, None, equal.softmax(dim=1))}
         if noise is not None and len(self.stages) > 1 and noise.share_done >= SECOND_STAGE:
-            return {"position": decide(scores.pop("position"), None)}
+            return {"position": decide(scores["position"], None)}
         return {}
 
     def _decided(
@@ -264,7 +265,9 @@ class DynamicPrompt(ChoosingMethod):
     def _gate(self, length: Decision) -> Float[Tensor, "batch prompt"]:
         """Make what each vector is multiplied by: 1 while it is used, 0 beyond, with a gradient.
 
-        The gate of a vector is the share of all lengths that use it.
+        The gate of a vector is the share of all lengths that use it. Attention does not see vectors
+        beyond the length that was taken, so their gates get no gradient: all greater lengths get
+        the same, and nothing tells how much one more vector would be worth.
         """
         config, device = self._config, length.index.device
         vector = torch.arange(config.num_virtual_tokens, device=device)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from core.backbones.load import Backbone
 from core.methods._fixed_place import FixedPlacePrompt
 from core.methods._initial import initial_vectors
-from core.methods._selector import drawn_linear
+from core.methods._linear import drawn_linear
 from core.methods.p_tuning.config import LSTM_LAYERS, Config
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from core.backbones.load import Backbone
 from core.methods._config import Axis, ParameterGroup
 from core.methods._layout import prompt_free
+from core.methods._linear import drawn_linear
 from core.methods._module import BackboneInputs, PromptMethod, SelectorNoise, TokenBatch
-from core.methods._selector import drawn_linear
 from core.methods.p_tuning_v2.config import Config
 
 
