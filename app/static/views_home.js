@@ -144,12 +144,12 @@ function resultRow(run, titles) {
   return html`<tr data-key="${run.id}"><td>${runName(run)}
     <div class="muted small">S${run.study_number} · ${run.regime}</div></td>
     <td class="num"><strong>${percent(run.score)} %</strong>${metricNote(run.metric, titles)}</td>
-    <td class="num muted">${ago(run.ended_at)}</td></tr>`;
+    <td class="num muted only-wide">${ago(run.ended_at)}</td></tr>`;
 }
 
 const results = (rows, titles) => rows.length
   ? html`<div class="table-scroll"><table class="table"><thead><tr><th>Run</th>
-      <th class="num">On dev</th><th class="num">Ended</th></tr></thead>
+      <th class="num">On dev</th><th class="num only-wide">Ended</th></tr></thead>
       <tbody>${rows.slice(0, 8).map((run) => resultRow(run, titles))}</tbody></table></div>`
   : html`<div class="card empty"><p class="empty-title">No results yet</p>
       <p>They appear here as runs end.</p></div>`;
