@@ -233,8 +233,10 @@ def test_a_stopped_worker_loses_its_run_to_another_and_notices_when_it_wakes(
             watcher.wait_step(run_id, watcher.attempts(run_id)[1].resumed_from_step + 5)
             worker.send_signal(signal.SIGCONT)
             watcher.wait_state([run_id], RunState.SUCCEEDED)
-        outcomes = [attempt.outcome for attempt in watcher.attempts(run_id)]
-        assert outcomes == ["lost", "succeeded"], watcher.told(run_id)
+        first, *drained, last = [attempt.outcome for attempt in watcher.attempts(run_id)]
+        assert (first, last) == ("lost", "succeeded"), watcher.told(run_id)
+        # With so short a lease a disk that stands still for a moment drains an attempt.
+        assert set(drained) <= {"drained"}, watcher.told(run_id)
         with file_store.read() as session:
             page = scalars.read_curves(session, {run_id: scalars.Cursor()})[run_id]
         assert page.curves["train/loss"].steps == list(range(1, 201)), "no step twice"
