@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from core.methods._marginal import marginal_loss
 from core.methods._module import BackboneInputs, PromptMethod, SelectorNoise, TokenBatch
 from tests.tiny_families import BUILDERS
 
+Trained = TypeVar("Trained", bound=nn.Module)
 ENCODERS = ("bert", "roberta", "electra")
 
 DYNAMIC = [
@@ -159,6 +160,15 @@ def shake(method: PromptMethod, seed: int = 1) -> PromptMethod:
         for tensor in method.parameter_groups().get("selector", []):
             tensor.copy_(torch.randn(tensor.shape, generator=draw))
     return method
+
+
+def changed(trained: Trained, scale: float = 0.05) -> Trained:
+    """Move every trained tensor by chance, as updates would."""
+    draw = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for tensor in trained.parameters():
+            tensor.add_(torch.randn(tensor.shape, generator=draw) * scale)
+    return trained
 
 
 def read(

@@ -15,6 +15,7 @@ from core.errors import BackboneError, ConfigError
 from core.methods._module import PromptMethod
 from core.methods.lora.model import LoraUpdate
 from tests.method_tools import (
+    changed,
     library_model,
     library_states,
     make_batch,
@@ -45,15 +46,6 @@ BIG_CODE = {
 
 def load(folder: Path) -> Backbone:
     return load_backbone(BackboneChoice(path=str(folder)), offline=True)
-
-
-def changed(method: PromptMethod, scale: float = 0.05) -> PromptMethod:
-    """Move every trained tensor by chance, as updates would."""
-    draw = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for tensor in method.parameters():
-            tensor.add_(torch.randn(tensor.shape, generator=draw) * scale)
-    return method
 
 
 def with_the_weights_of(method: PromptMethod, backbone: Backbone) -> nn.Module:

@@ -14,7 +14,7 @@ from core.backbones.load import Backbone, load_backbone
 from core.backbones.readout import ReadOut, run_read_out
 from core.methods._module import TokenBatch
 from core.training.model import AdaptedModel, build_model
-from tests.method_tools import make_config
+from tests.method_tools import changed, make_config
 from tests.tiny import tiny_vocabulary
 from tests.tiny_language import HEADS, library_model, text_batch, tiny_language, verbalizer
 
@@ -26,15 +26,6 @@ BIASED = ("bert", "roberta", "albert", "electra-small", "distilbert", "mpnet", "
 def part_of(backbone: Backbone, kind: str, **fields: object) -> AdaptedModel:
     config = make_config(kind, **fields)
     return build_model(config, backbone, {"own": 3}, 0, words={"own": SAID}).part()
-
-
-def changed(part: AdaptedModel, scale: float = 0.05) -> AdaptedModel:
-    """Move every trained tensor by chance, as updates would."""
-    draw = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for tensor in part.parameters():
-            tensor.add_(torch.randn(tensor.shape, generator=draw) * scale)
-    return part
 
 
 def read_out_of(backbone: Backbone, part: AdaptedModel) -> ReadOut:
