@@ -18,7 +18,7 @@ from core.statistics.table import (
     Table,
     column_title,
 )
-from core.wording import percent
+from core.wording import counted, percent
 
 CHOSEN_ON = {
     "dev": "checkpoints are chosen on dev",
@@ -128,14 +128,14 @@ def caption(table: Table) -> str:
     """Say what the numbers are."""
     sizes = {cell.summary.n for row in table.rows for cell in row.cells.values()}
     counts = sorted(sizes - {0})
-    seeds = "no run" if not counts else f"n = {counts[0]}"
+    seeds = f"n = {counted(counts[0], 'run')}" if counts else "seeds (no run has a result yet)"
     if len(counts) > 1:
-        seeds = f"n = {counts[0]} to {counts[-1]}"
+        seeds = f"n = {counts[0]} to {counts[-1]} runs"
     name = _measure(table)
     return " ".join(
         [
             f"{name[:1].upper()}{name[1:]} on {table.split} in percent, "
-            f"mean ± standard deviation over {seeds} runs; {_chosen_on(table)}.",
+            f"mean ± standard deviation over {seeds}; {_chosen_on(table)}.",
             *footnotes(table),
         ]
     )

@@ -195,6 +195,18 @@ def test_flagged_runs_stay_in_the_mean_and_are_counted_apart_from_failed_ones() 
     assert len(cell.run_ids) == 6
 
 
+def test_the_caption_counts_its_runs() -> None:
+    done = [Run(value=0.9, init_seed=seed) for seed in (0, 1)]
+    waiting = [Run(value=None, init_seed=2, state="running")]
+    told = [
+        (waiting, "over seeds (no run has a result yet);"),
+        (done[:1], "over n = 1 run;"),
+        (done, "over n = 2 runs;"),
+    ]
+    for runs, said in told:
+        assert said in caption(build_table(runs))
+
+
 def test_a_seed_that_was_run_twice_counts_once() -> None:
     runs = [Run(value=None, state="failed"), Run(value=0.8), Run(value=None, state="queued")]
     (row,) = build_table(runs).rows
