@@ -82,6 +82,16 @@ def test_the_draft_survives_a_reload_and_starts_over_on_request(site: Site, page
     expect(page.get_by_role("button", name="Queue 4 runs")).to_be_visible()
 
 
+def test_a_page_may_be_left_while_it_still_asks(site: Site, page: Page) -> None:
+    page.goto(f"{site.address}/new")
+    seeds = page.locator("#field-seeds-init textarea")
+    expect(seeds).to_be_visible()
+    with page.expect_request("**/queue/data*"):
+        seeds.fill("0-2")
+    page.goto(f"{site.address}/queue")
+    expect(page.get_by_role("heading", name="Queue", exact=False).first).to_be_visible()
+
+
 def test_a_pasted_recipe_fills_the_form_or_tells_its_problems(site: Site, page: Page) -> None:
     page.goto(f"{site.address}/new")
     page.get_by_role("tab", name="Recipe as YAML").click()
