@@ -12,6 +12,7 @@ from markupsafe import Markup
 from app.components.fields import control, elem_id
 from app.components.html import fill, join, page_head
 from app.components.live import page_load, static_html
+from app.components.ready_made import ready_made
 from app.forms import (
     DATA_SEEDS,
     INIT_SEEDS,
@@ -39,7 +40,6 @@ from app.pages._new_form import FORM_TAB, YAML_TAB, NewForm
 from app.task_options import TaskOptions, task_options
 from core.backbones.spec import BACKBONES
 from core.methods import METHODS
-from core.recipe_files import shipped_recipes
 from core.regimes import REGIMES
 from core.store.models import DEFAULT_QUEUE
 
@@ -296,11 +296,7 @@ def _yaml_tab(
             "it into a file for <code>./studio run</code>.</p>"
         )
     )
-    links = join(
-        (fill('<a href="/new?recipe={name}">{name}</a>', name=name) for name in shipped_recipes()),
-        " · ",
-    )
-    static_html(fill('<p class="muted small">Ready-made: {links}</p>', links=links))
+    static_html(ready_made())
     text = gr.Textbox(
         first_text,
         label="Recipe",

@@ -105,6 +105,17 @@ def test_a_pasted_recipe_fills_the_form_or_tells_its_problems(site: Site, page: 
     expect(page.get_by_label("Name of the study")).to_have_value("pasted")
 
 
+def test_the_settings_of_papers_wait_behind_a_line(site: Site, page: Page) -> None:
+    page.goto(f"{site.address}/new")
+    page.get_by_role("tab", name="Recipe as YAML").click()
+    expect(page.get_by_role("link", name="cb-quick", exact=True)).to_be_visible()
+    published = page.get_by_role("link", name="LoRA as released, RTE, RoBERTa large")
+    expect(published).to_have_count(0)
+    page.get_by_text("settings of papers and their code").click()
+    published.click()
+    expect(page.get_by_label("Recipe", exact=True)).to_have_value(re.compile("roberta"))
+
+
 def test_own_data_is_checked_while_it_is_entered(site: Site, page: Page) -> None:
     page.goto(f"{site.address}/new")
     page.get_by_role("button", name="Own data or model").click()
