@@ -13,7 +13,7 @@ from core.errors import BackboneError
 from core.methods._config import BackboneFacts, BackboneKind
 
 UNLIMITED_POSITIONS = 8192
-"""Longest input of a model that names no limit: as long as the longest rows that are made."""
+"""Longest input of a model that knows distances alone: as long as the longest rows made."""
 
 HEADS = (
     "classifier.", "cls.", "discriminator_predictions.", "generator_predictions.", "lm_head.",
@@ -28,7 +28,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "heads": ("encoder_attention_heads", "num_attention_heads", "num_heads", "n_head", "n_heads"),
     "head_dim": ("head_dim", "d_kv"),
     "embedding": ("embedding_size", "word_embed_proj_dim"),
-    "positions": ("max_position_embeddings", "n_positions"),
+    "positions": ("max_position_embeddings", "n_positions", "max_seq_len"),
 }
 """How config.json may call a size; the first name that it holds counts."""
 
@@ -137,7 +137,9 @@ def facts_of(
         hidden = embedding if family.is_projected_back else inside
         first = int(config.get("pad_token_id", 1)) + 1 if family.padded_positions else 0
         language = language_facts(config, shapes)
-        positions = _size(config, "positions", UNLIMITED_POSITIONS)
+        # Without a table of positions no input is too long; with one, its limit must be told.
+        no_limit = None if any(map(_is_position_table, shapes)) else UNLIMITED_POSITIONS
+        positions = _size(config, "positions", no_limit)
         positions = UNLIMITED_POSITIONS if family.has_distances else positions
         return BackboneFacts(
             family=str(config["model_type"]),
@@ -191,8 +193,14 @@ def _has_order(config: Mapping[str, Any], family: Family) -> bool:
     """Tell whether attention of an encoder knows distances: by its family or its config.json."""
     if "relative_attention" in config:
         return bool(config["relative_attention"])
-    is_told = str(config.get("position_embedding_type", "")).startswith(("relative", "rot"))
+    # "relative_key" and its kin stand in files of BERT, too, but the library reads them no more.
+    is_told = str(config.get("position_embedding_type", "")).startswith("rot")
     return family.has_order or is_told or any(config.get(name) for name in DISTANCES)
+
+
+def _is_position_table(name: str) -> bool:
+    """Tell whether a tensor holds a vector for each position, by its name."""
+    return "position" in name or ".wpe." in f".{name}."
 
 
 def _mixed_map(config: Mapping[str, Any], shapes: Iterable[str]) -> str:

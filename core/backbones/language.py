@@ -123,7 +123,7 @@ def language_facts(
             is_again, has_bias = has_bias, True
         if not is_again:
             counted += math.prod(shape)
-            biases += math.prod(shape) if name.endswith("bias") else 0
+            biases += math.prod(shape) if name.endswith(("bias", ".beta")) else 0
     layers = 0
     if known.form == "sequence":
         layers = int(config.get("num_decoder_layers") or config["num_layers"])

@@ -314,9 +314,18 @@ def _check_layout(backbone: Backbone) -> None:
     """Compare explicit embeddings, positions and mask with the library's pass on token ids."""
     batch = _check_batch(backbone.module, backbone.facts, LONGEST_CHECK)
     ids, mask = batch.token_ids, batch.mask
-    with torch.no_grad():
-        theirs = backbone.module(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        ours = backbone.forward(plain_inputs(backbone.embed(ids), batch, backbone.facts))
+    try:
+        with torch.no_grad():
+            theirs = backbone.module(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+            ours = backbone.forward(plain_inputs(backbone.embed(ids), batch, backbone.facts))
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise BackboneError(
+            f"{backbone.name} takes no rows of embeddings: "
+            f"{(str(error).strip().splitlines() or [type(error).__name__])[0]}",
+            hint="Choose another backbone.",
+        ) from error
     difference = float(torch.where(mask[:, :, None], theirs - ours, 0.0).abs().max())
     if not difference <= LAYOUT_TOLERANCE[backbone.dtype]:
         raise BackboneError(

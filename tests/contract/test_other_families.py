@@ -12,6 +12,7 @@ from torch import Tensor
 
 from core.backbones import probe
 from core.backbones.facts import read_out_of
+from core.backbones.families import UNLIMITED_POSITIONS
 from core.backbones.load import Backbone, load_backbone
 from core.backbones.readout import pool
 from core.backbones.spec import BackboneChoice
@@ -109,6 +110,8 @@ def test_layers_that_turn_rows_to_the_second_axis_take_no_deep_slots(tmp_path: P
         ("EuroBertModel", GROUPED, True),
         ("NomicBertModel", SIZES, True),
         ("XLMRobertaModel", {**SIZES, "pad_token_id": 1}, False),
+        ("BertModel", {**SIZES, "position_embedding_type": "relative_key_query"}, False),
+        ("EsmModel", {**SIZES, "position_embedding_type": "rotary"}, True),
     ],
 )
 def test_whether_attention_knows_distances_is_as_measured(
@@ -119,3 +122,21 @@ def test_whether_attention_knows_distances_is_as_measured(
     assert backbone.facts.is_absolute != knows_distances
     change = change_of(backbone, "deep_overwrite")
     assert change > FELT if knows_distances else change < UNFELT
+
+
+@pytest.mark.parametrize(
+    ("model_class", "specials", "limit"),
+    [("MptForCausalLM", BARE, 40), ("BloomForCausalLM", BARE, UNLIMITED_POSITIONS)],
+)
+def test_the_longest_input_is_known_by_every_name_of_it(
+    model_class: str, specials: tuple[str, str], limit: int, tmp_path: Path
+) -> None:
+    sizes = {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": limit}
+    named = {**sizes, "hidden_size": 32, "n_layer": 2, "n_head": 4}
+    backbone = load(model_class, specials, named, tmp_path)
+    assert backbone.facts.max_positions == limit
+
+
+def test_a_model_that_takes_no_embeddings_is_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match="takes no rows of embeddings: .+"):
+        load("SwitchTransformersModel", ENDING, OF_T5, tmp_path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -16,7 +19,14 @@ from core.methods._module import TokenBatch
 from core.training.model import AdaptedModel, build_model
 from tests.method_tools import changed, make_config
 from tests.tiny import tiny_vocabulary
-from tests.tiny_language import HEADS, library_model, text_batch, tiny_language, verbalizer
+from tests.tiny_language import (
+    HEADS,
+    library_model,
+    make_language,
+    text_batch,
+    tiny_language,
+    verbalizer,
+)
 
 SAID = ("no", "yes", "great")
 WEIGHTS = torch.tensor([[0.7, -1.1, 0.4], [-0.3, 0.9, -0.6], [1.3, 0.2, -1.0]])
@@ -129,6 +139,22 @@ def test_what_is_trained_is_counted_passes_the_probe_and_is_kept_once(
         assert torch.equal(logits_of(backbone, again, batch), ours)
         plain = logits_of(backbone, part_of(backbone, "prompt_tuning", num_virtual_tokens=1), batch)
     assert float((ours - plain).abs().max()) > 1e-3
+
+
+def test_norms_and_the_bias_are_counted_once_under_the_names_of_old_files(tmp_path: Path) -> None:
+    folder = make_language("bert", tmp_path / "old")
+    path = folder / "model.safetensors"
+    tensors = {
+        name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): tensor
+        for name, tensor in load_file(path).items()
+    }
+    tensors["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"].clone()
+    save_file(tensors, path, metadata={"format": "pt"})
+    backbone = load_backbone(verbalizer(folder), offline=True)
+    assert backbone.facts == tiny_language("bert").facts
+    for kind in ("bitfit", "fine_tuning"):
+        trained = sum(tensor.numel() for tensor in part_of(backbone, kind).parameters())
+        assert make_config(kind).num_trainable(backbone.facts, 0)["backbone"] == trained
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")

@@ -131,6 +131,7 @@ def test_cut_off_weights_are_noticed(folder: Path, keep: int) -> None:
         ({"num_attention_heads": 0}, "lacks or misstates"),
         ({"hidden_size": "wide"}, "lacks or misstates"),
         ({"num_hidden_layers": None}, "cannot tell how large the model is; save the model"),
+        ({"max_position_embeddings": None}, "lacks or misstates 'max_position_embeddings'"),
         ({"model_type": "foo"}, "transformers does not know.* Correct model_type"),
     ],
 )
@@ -141,11 +142,6 @@ def test_unusable_configurations_say_why(
     with pytest.raises(BackboneError) as refused:
         facts(choose(folder))
     assert re.search(message, str(refused.value))
-
-
-def test_a_model_that_names_no_limit_takes_the_longest_rows(folder: Path) -> None:
-    change_config(folder, max_position_embeddings=None)
-    assert facts(choose(folder)).max_positions == 8192
 
 
 def test_every_family_of_the_library_is_known_without_importing_it(
