@@ -120,7 +120,7 @@ def test_the_last_token_stands_behind_text_and_prompt(family: str) -> None:
             assert torch.equal(inputs.embeddings[row, first], embeddings[row, 0])
 
 
-@pytest.mark.parametrize("injection", ["input", "deep_add"])
+@pytest.mark.parametrize("injection", ["input", "deep_add", "deep_overwrite"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_input_may_end_at_the_last_position(family: str, injection: str) -> None:
     """Rows are padded to a length class, which may lie beyond it."""

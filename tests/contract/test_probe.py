@@ -63,13 +63,14 @@ def test_numbers_that_are_none_are_refused_whatever_else_is_drawn(
 ) -> None:
     backbone = tiny_backbone()
     method = make_method(backbone, "prompt_tuning", num_virtual_tokens=3)
-    plain = method.adapt
+    plain, spoilt = method.adapt, []
 
     def adapt(batch: TokenBatch, noise: SelectorNoise | None = None) -> BackboneInputs:
         inputs = plain(batch, noise)
 
         def spoil(gradient: Tensor) -> Tensor:
-            return gradient * torch.nan
+            spoilt.append(gradient)
+            return gradient * (torch.nan if len(spoilt) == 1 else 1.0)
 
         if inputs.embeddings.requires_grad:
             inputs.embeddings.register_hook(spoil)

@@ -122,6 +122,37 @@ def test_the_written_gradient_differs_from_the_mixtures_by_a_constant_a_row() ->
         torch.testing.assert_close(difference, difference[:1].expand(5), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("is_rotated", [False, True])
+@pytest.mark.parametrize("vectors", [5, 33])
+def test_the_written_gradient_holds_for_texts_of_several_blocks(
+    vectors: int, is_rotated: bool
+) -> None:
+    counts, total, lead = (130, 97, 34), 130, 0 if is_rotated else 1
+    active = torch.tensor([vectors, vectors if is_rotated else vectors - 2, vectors])
+    draw = torch.Generator().manual_seed(vectors)
+    made = [(3, total, 8), (3, vectors, 8), (3, total + vectors, 8)]
+    tokens, prompt, gradient = (
+        torch.randn(sizes, generator=draw, dtype=torch.float64) for sizes in made
+    )
+    prompt = prompt * (torch.arange(vectors) < active[:, None])[..., None]
+    written = cut_gradient(
+        tokens, prompt, torch.tensor(counts), gradient, active, lead, is_rotated=is_rotated
+    )
+    for row, count in enumerate(counts):
+        used, exact = int(active[row]), []
+        for cut in range(vectors + 1):
+            given = prompt[row, :used]
+            split = vectors - cut if is_rotated else min(cut, used)
+            parts = (given[:split], given[split:])
+            first, second = parts[::-1] if is_rotated else parts
+            text = tokens[row, lead : count - 1]
+            laid = torch.cat([first, text, second])
+            exact.append((laid * gradient[row, lead : lead + len(laid)]).sum())
+        # The first and last tokens stand in the same columns whatever the cut.
+        difference = written[row] - torch.stack(exact)
+        torch.testing.assert_close(difference, difference[:1].expand(vectors + 1))
+
+
 def test_embeddings_that_are_trained_get_their_gradient() -> None:
     batch, tokens = a_batch()
     tokens = tokens.clone().requires_grad_()

@@ -10,6 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+from transformers.models.t5.modeling_t5 import T5Stack
 
 from core.backbones.memory import peak_bytes
 from core.data.tasks import read_task
@@ -113,20 +116,28 @@ def test_a_group_is_trained_as_each_alone_also_in_parts(
     assert_same_as_alone([*together, *in_parts], tmp_path, warm)
 
 
+@pytest.mark.parametrize(
+    "method", [DYNAMIC, "fine_tuning", "lora"], ids=["prompt", "fine_tuning", "lora"]
+)
 def test_dropout_reaches_the_decoder_and_a_run_can_be_repeated(
-    folders: dict[str, Path], task: Path, tmp_path: Path, warm: WarmBackbones
+    method: Any, folders: dict[str, Path], task: Path, tmp_path: Path, warm: WarmBackbones
 ) -> None:
-    config = run_of(DYNAMIC, folders["t5"], task, backbone_dropout=True)
+    config = run_of(method, folders["t5"], task, backbone_dropout=True)
     seen: list[bool] = []
     language = warm.for_run(config).backbone.language
     assert language is not None
-    (decoder,) = language.steps
-    hook = decoder.register_forward_hook(lambda module, *_: seen.append(module.training))
+
+    def see(module: nn.Module, *_: object) -> None:
+        if isinstance(module, T5Stack) and module.is_decoder:
+            seen.append(module.training)
+
+    hook = register_module_forward_hook(see)
     first, second = (train([config], tmp_path / name, warm) for name in ("first", "second"))
     hook.remove()
     assert first.losses == second.losses
     assert seen.count(True) == 2 * 6
-    assert not decoder.training
+    assert not seen[-1]
+    assert not language.steps[0].training
 
 
 @pytest.mark.parametrize(
