@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from app import workload
 from app.estimate import Estimate, StepTime, estimate
-from core.backbones.spec import BACKBONES
+from core.backbones.spec import BACKBONES, BackboneChoice
 from core.methods import METHODS, Axis, BackboneFacts, MethodConfig, ParameterGroup
 from core.recipe import Recipe
 from core.settings import Settings, get_settings
@@ -37,7 +37,8 @@ class MethodPreview:
         parameters: Trainable parameters by group on the first backbone, of a joint run where
             there is one, else on the first task; empty when the sizes are not known here.
         total: Their sum.
-        share: Their sum as a share of the backbone's weights, 0 to 1.
+        share: Their sum over the weights of the backbone, and of its language-model head where a
+            verbalizer reads it; with a head or maps of a method's own it may pass 1.
         alone: True when it cannot be trained together with others.
         jointly: Fewest and most parameters of a joint run; None where there is none.
         singly: Fewest and most parameters of a run on one task; None where there is none.
@@ -118,7 +119,7 @@ def preview(recipe: Recipe, store: Store | None, settings: Settings | None = Non
         num_finals=recipe.num_final_runs,
         grid=_grid(recipe),
         methods=tuple(
-            _method(method, sizes, heads, recipe.backbones[0].answers) for method in recipe.methods
+            _method(method, recipe.backbones[0], sizes, heads) for method in recipe.methods
         ),
         examples=tuple(_examples(recipe, data)),
         updates=_span([load.updates for load in loads]),
@@ -171,7 +172,7 @@ def _heads(recipe: Recipe, data: workload.DataOf) -> _Heads:
 
 
 def _method(
-    method: MethodConfig, facts: BackboneFacts | None, heads: _Heads, answers: str
+    method: MethodConfig, backbone: BackboneChoice, facts: BackboneFacts | None, heads: _Heads
 ) -> MethodPreview:
     together: list[dict[ParameterGroup, int]] = []
     singly: list[dict[ParameterGroup, int]] = []
@@ -182,13 +183,16 @@ def _method(
         ]
         singly = [method.num_trainable(facts, count) for count in heads.singly]
     shown = next(iter([*together, *singly]), {})
-    total = sum(shown.values())
+    total, whole = sum(shown.values()), 1
+    if facts is not None:
+        read = facts.language_parameters if backbone.is_verbalizer else 0
+        whole = facts.total_parameters + read
     return MethodPreview(
         label=method.label,
-        describes=method.describe() + answers,
+        describes=method.describe() + backbone.answers,
         parameters={str(group): count for group, count in shown.items() if count},
         total=total,
-        share=total / facts.total_parameters if facts else 0.0,
+        share=total / whole,
         alone=method.SEPARATE,
         jointly=_span([sum(counts.values()) for counts in together]),
         singly=_span([sum(counts.values()) for counts in singly]),

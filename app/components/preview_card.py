@@ -13,6 +13,8 @@ from core.errors import ConfigError
 from core.plots._style import mark
 
 GROUP_WORDS = {"prompt": "prompt", "selector": "selector", "head": "head", "backbone": "backbone"}
+LEAST_SHARE = 0.001
+"""Percent of the model's weights below which a share is not written out."""
 
 
 def count_text(number: float) -> str:
@@ -117,7 +119,7 @@ def _method_table(methods: Sequence[MethodPreview]) -> Markup:
                 f"{GROUP_WORDS.get(name, name)} {n:,}" for name, n in method.parameters.items()
             ),
             total=_parameters(method),
-            share=f"{100 * method.share:.2g} %" if method.parameters else "–",
+            share=_share(100 * method.share) if method.parameters else "–",
         )
         for method in methods
     )
@@ -127,6 +129,13 @@ def _method_table(methods: Sequence[MethodPreview]) -> Markup:
         "<tbody>{rows}</tbody></table>",
         rows=rows,
     )
+
+
+def _share(percent: float) -> str:
+    """Write a share with two digits that count, or as a whole number from ten on."""
+    if percent < LEAST_SHARE:
+        return f"< {LEAST_SHARE} %"
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.2g} %"
 
 
 def _parameters(method: MethodPreview) -> str:

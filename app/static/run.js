@@ -3,7 +3,7 @@ import {
   api, ago, count, duration, html, number, patch, percent, plotly, poll, query, register, setQuery,
   stateChip, toast,
 } from "./studio.js";
-import { methodStyle, swatch } from "./methods.js";
+import { methodColor, swatch } from "./methods.js";
 import { draw, layout, merge, smooth } from "./charts.js";
 import { againButton, attemptsCard, endNote, readLogs, stalledNote } from "./run_attempts.js";
 import { continuesText, isResumed, scoringText, taskText } from "./views_home.js";
@@ -174,7 +174,7 @@ const tasksOf = (curves) => [...new Set(Object.keys(curves)
   .map((name) => /^(?:train|dev)\/(.+)\/[^/]+$/.exec(name)?.[1]).filter(Boolean))].sort();
 
 function lossFigure(curves, view, weight) {
-  const { color } = methodStyle(view.row.method_label);
+  const color = methodColor(view.row.method_label);
   const train = curves["train/loss"], dev = curves["dev/loss"];
   const data = [];
   if (train) {
@@ -192,7 +192,7 @@ function lossFigure(curves, view, weight) {
 }
 
 function devFigure(curves, view) {
-  const { color } = methodStyle(view.row.method_label);
+  const color = methodColor(view.row.method_label);
   const names = devNames(curves, view);
   const dashes = ["solid", "dash", "dot"], symbols = ["circle", "square", "diamond"];
   const tasks = tasksOf(curves), colors = taskColors(tasks, color);

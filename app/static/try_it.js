@@ -1,6 +1,6 @@
 /* Try it: one input, every chosen run side by side, and where each put its prompt. */
 import { api, html, number, patch, percent, query, register, setQuery } from "./studio.js";
-import { methodStyle, swatch } from "./methods.js";
+import { methodColor, swatch } from "./methods.js";
 
 const LONGEST_IN_ADDRESS = 1500;
 const LONGEST_TEXT = 20000;
@@ -141,7 +141,7 @@ function pool(weights, color) {
 }
 
 function card(run, task, answer, state) {
-  const { color } = methodStyle(run.method_label);
+  const color = methodColor(run.method_label);
   const head = html`<div class="answer-head"><h3>${swatch(run.method_label)}<a href="/run?run=${run.run_id}">${run.method_label}</a></h3>
     ${others(run, task).length > 0 && html`<span class="chip" title="One run, trained on all these tasks">joint with ${others(run, task).join(", ")}</span>`}
     <span class="muted small" title="Time of the pass that runs on this backbone shared">${run.slug}${answer && !answer.error && html` · ${number(answer.milliseconds, answer.milliseconds < 10 ? 1 : 0)} ms`}</span></div>`;

@@ -92,8 +92,7 @@ def transparent(color: str, opacity: float) -> str:
 def css() -> str:
     """Write the marks as CSS variables, so that pages and charts show the same colours."""
     lines = ["/* Written by core.plots._style.css(); a test compares the two. */", ":root {"]
-    for name, style in METHOD_MARKS.items():
-        lines += [f"  --method-{name}: {style.color};", f"  --dash-{name}: {style.dash};"]
+    lines += [f"  --method-{name}: {style.color};" for name, style in METHOD_MARKS.items()]
     lines += [f"  --other-{i}: {color};" for i, color in enumerate(OTHER_COLORS)]
     return "\n".join([*lines, "}", ""])
 
@@ -157,7 +156,7 @@ def escape(text: str) -> str:
 
 
 def _digest(label: str) -> int:
-    """Return the number that ``methodStyle`` in ``app/static/studio.js`` makes of a label."""
+    """Return the number that ``methodColor`` in ``app/static/methods.js`` makes of a label."""
     total = 0
     for sign in label:
         total = (total * 31 + ord(sign)) & 0xFFFFFFFF

@@ -37,6 +37,27 @@ def test_migrations_lead_to_the_models_and_back(database_url: str) -> None:
     migrate.require_head(database_url)
 
 
+def test_the_labels_of_controls_are_brought_up_to_date(database_url: str) -> None:
+    migrate.upgrade(database_url)
+    store = Store(database_url)
+    old = {
+        "random cut (deep_add)": "random_cut (deep_add)",
+        "random slot": "random_slot",
+        "fixed_best (cut 5)": "fixed_best",
+        "prompt_tuning (cut 5)": "prompt_tuning (cut 5)",
+    }
+    ids = submit(store, recipe(seeds=range(len(old)))).run_ids
+    with store.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '0004'"))
+        for run_id, label in zip(ids, old, strict=True):
+            session.execute(update(Run).where(Run.id == run_id).values(method_label=label))
+    migrate.upgrade(database_url)
+    with store.read() as session:
+        found = [session.get_one(Run, run_id).method_label for run_id in ids]
+    store.close()
+    assert found == list(old.values())
+
+
 def test_a_database_of_a_newer_version_is_left_alone(database_url: str) -> None:
     migrate.upgrade(database_url)
     store = Store(database_url)

@@ -81,7 +81,8 @@ def test_its_winner_says_its_cut_and_the_plain_method_is_searched_as_before() ->
     ]
     best = winner(results)
     assert best is not None
-    assert best.config.method.label == "fixed_best (cut 5)"
+    assert best.config.method.label == "fixed_best"
+    assert best.config.method.vectors_before == 5
     assert "chosen on dev" in best.config.method.describe()
     (again,) = recipe(best.config.method.model_dump(mode="json")).methods
     assert again.cut == 5, "a clone of the winner trains without trials"
@@ -121,6 +122,14 @@ def test_labels_keep_other_settings_apart() -> None:
 
     found = [
         label(), label(cut=2), label(pool_to_match=4), label(pool_to_match=2),
-        label(cut_from="dev"), label(cut_from="dev", cut=2),
+        label(cut_from="dev"),
     ]  # fmt: skip
     assert len(set(found)) == len(found)
+
+
+def test_fixed_best_is_one_row_whatever_cut_each_task_found() -> None:
+    labels = {
+        METHODS["prompt_tuning"](kind="prompt_tuning", cut_from="dev", cut=cut).label
+        for cut in (None, 0, 5)
+    }
+    assert labels == {"fixed_best"}

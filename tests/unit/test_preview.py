@@ -14,7 +14,7 @@ from app.preview import preview
 from core.backbones.facts import facts
 from core.backbones.spec import BackboneChoice
 from core.methods import METHODS
-from core.recipe_files import parse_recipe_text
+from core.recipe_files import load_recipe, parse_recipe_text, shipped_recipes
 from core.settings import Settings
 from tests.small_studies import finish, new_store, recipe, worker
 
@@ -72,7 +72,8 @@ def test_parameters_are_the_formulas_of_the_methods() -> None:
     assert prompt.parameters == formula
     assert prompt.total == sum(formula.values())
     assert full.alone
-    assert full.share > 1
+    assert full.share == pytest.approx(1, abs=1e-3)
+    assert "100 %" in preview_card(view)
 
 
 def test_few_shot_updates_follow_the_drawn_examples() -> None:
@@ -171,20 +172,36 @@ def test_methods_that_train_alone_are_named_and_so_are_settings_without_effect()
     exact: dict[str, object] = {"kind": "adap_ins_pos", "selection": "exact", "samples": 8}
     told = preview(recipe((exact,)), None).warnings  # type: ignore[arg-type]
     assert any("samples is only for selection: sampled" in text for text in told)
-    idle: dict[str, object] = {
-        "kind": "adap_ins_pos", "selection": "exact", "pool_size": 8, "shortest": 0,
-        "temperature": {"start": 2.0, "end": 1.0},
-    }  # fmt: skip
-    told = preview(recipe((idle,)), None).warnings  # type: ignore[arg-type]
-    for name in (
-        "pool_size is only for rep",
-        "shortest is only for len",
-        "temperature is only for",
-    ):
-        assert any(name in text for text in told)
     drawn = {**exact, "selection": "sampled"}
     told = preview(recipe((drawn,)), None).warnings  # type: ignore[arg-type]
     assert not any("samples" in text for text in told)
+
+
+@pytest.mark.parametrize(
+    ("method", "idle"),
+    [
+        ({"kind": "adap_ins_pos", "selection": "exact"}, {"temperature": {"start": 2.0}}),
+        ({"kind": "random_cut"}, {"temperature": {"start": 2.0}}),
+        ({"kind": "adap_ins_pos"}, {"pool_size": 8}),
+        ({"kind": "adap_ins_pos"}, {"shortest": 0}),
+        ({"kind": "adap_ins_pos"}, {"slots": ["front", "end"]}),
+        ({"kind": "adap_ins_pos", "place": "slot"}, {"slot": "end"}),
+        ({"kind": "adap_pos"}, {"feature": "embedding_mean"}),
+        ({"kind": "adap_pos", "injection": "deep_overwrite"}, {"init": "uniform"}),
+    ],
+)
+def test_a_setting_without_effect_is_told_by_its_name(
+    method: dict[str, object], idle: dict[str, object]
+) -> None:
+    (name,) = idle
+    told = preview(recipe(({**method, **idle},)), None).warnings  # type: ignore[arg-type]
+    assert any(f"{name} is only for" in text for text in told)
+    assert not any("is only for" in text for text in preview(recipe((method,)), None).warnings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_no_shipped_recipe_sets_what_has_no_effect(name: str) -> None:
+    assert [method.unused for method in load_recipe(name).methods if method.unused] == []
 
 
 def test_cut_texts_are_told() -> None:

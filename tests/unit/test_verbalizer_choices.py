@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from app.components.preview_card import preview_card
 from app.form_filling import values_from_recipe
 from app.form_values import recipe_from_values
 from app.forms import default_values, read_out_fields
@@ -140,6 +141,16 @@ def test_the_preview_counts_no_head(tmp_path: Path) -> None:
         f"{headed.methods[0].describes} In place of a linear head the model's language-model head "
         "says a word a label."
     )
+
+
+def test_the_share_of_what_is_trained_counts_the_head_that_is_read(tmp_path: Path) -> None:
+    folder = str(make_language("t5", tmp_path / "t5"))
+    wanted = recipe([{"path": folder, "read_out": "verbalizer"}], methods=["fine_tuning", "lora"])
+    shown = preview(wanted, None)
+    whole, few = shown.methods
+    assert whole.share == 1
+    assert 0 < few.share < 0.5
+    assert '<td class="num muted">100 %</td>' in preview_card(shown)
 
 
 def test_what_cannot_be_said_is_refused_when_a_study_is_submitted(

@@ -101,7 +101,20 @@ class Config(Fields):
         needed = {
             "samples": drawn,
             "entropy_bonus": drawn,
-            "temperature": (not self.sums_choices, "selection: st_gumbel"),
+            "temperature": (
+                self.learns_a_choice and not self.sums_choices,
+                "a place or length that is chosen with selection: st_gumbel",
+            ),
+            "slots": (self.place == "slot", "place: slot"),
+            "slot": (
+                self.place == "slot" and self.position == "fixed",
+                "place: slot with position: fixed",
+            ),
+            "feature": (
+                "instance" in (self.position, self.length, self.representation),
+                "what each input chooses",
+            ),
+            "init": (self.injection != "deep_overwrite", "injection: input or deep_add"),
             "pool_size": (self.representation == "instance", "representation: instance"),
             "shortest": (self.length != "fixed", "length: task or instance"),
         }

@@ -60,8 +60,9 @@ class Config(SoftPromptConfig):
     cut_from: Literal["given", "dev"] = Field(
         default="given",
         title="Cut from",
-        description="given: the cut as written. dev: one of five cuts, chosen by trials on dev "
-        "(the control fixed_best); needs the protocol tuned, with a trial for each cut.",
+        description="given: the cut as written. dev: the best of it and of every quarter of the "
+        "prompt, chosen by trials on dev (the control fixed_best); needs the protocol tuned, with "
+        "a trial for each.",
     )
     pool_to_match: int | None = Field(
         default=None,
@@ -126,7 +127,7 @@ class Config(SoftPromptConfig):
             more = f" (pool of {self.pool_to_match})" if self.pool_to_match != POOL_TO_MATCH else ""
             return f"capacity{more}"
         if self.cut_from == "dev":
-            return "fixed_best" if self.cut is None else f"fixed_best (cut {self.cut})"
+            return "fixed_best"  # its cut is a setting that is searched, as rates are
         if self.cut is None or self.cut == self.num_virtual_tokens:
             return "prompt_tuning"
         return f"prompt_tuning (cut {self.cut})"
