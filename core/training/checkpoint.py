@@ -353,7 +353,9 @@ def put_tensors(model: RunModel, tensors: Mapping[str, Tensor]) -> None:
             name for name in shapes.keys() | given.keys() if shapes.get(name) != given.get(name)
         )
         raise DamagedCheckpoint(
-            f"The tensors do not fit the model: {', '.join(wrong[:3])}.", hint="Start the run anew."
+            f"The tensors do not fit the model: {', '.join(wrong[:3])}.",
+            hint="They are damaged, or another version of the studio, whose method trains other "
+            "tensors, wrote them. Start the run anew.",
         )
     with torch.no_grad():
         for name, tensor in held.items():
