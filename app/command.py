@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from app.actions import submit_recipe, unserved_note
+from app.preview import warnings_of
 from app.progress import StudyProgress
 from app.result_table import average_lines, gains_table, results_table, seeds_table
 from app.submission import prepare_runs
@@ -91,6 +92,8 @@ def train(
         write(
             notes, f"S{study.number} '{recipe.name}': {counted(len(study.run_ids), 'run')}{where}"
         )
+        for warning in warnings_of(recipe, settings):
+            write(notes, f"Note: {warning}")
         # A worker that is on its way may not have said so yet.
         if not hands.will_serve(queue) and (note := unserved_note(store, queue)):
             write(notes, note)

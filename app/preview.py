@@ -130,6 +130,11 @@ def preview(recipe: Recipe, store: Store | None, settings: Settings | None = Non
     )
 
 
+def warnings_of(recipe: Recipe, settings: Settings | None = None) -> tuple[str, ...]:
+    """Say what the results will not show, which settings have no effect and what takes long."""
+    return tuple(_warnings(recipe, workload.read_all(recipe, settings or get_settings())))
+
+
 def _history(store: Store | None) -> Sequence[StepTime]:
     if store is None:
         return ()
@@ -276,7 +281,9 @@ def _comparison_warnings(recipe: Recipe) -> Iterator[str]:
     ):
         yield "No control: what joint training gains over each task alone will not be known."
     for method in recipe.methods:
-        yield from method.unused
+        yield from method.notes
+        if recipe.tuning.protocol == "fixed" and method.least_trials > 1:
+            yield f"{method.label}: nothing is tried on dev here; it is trained as it is written."
     if recipe.selection == "paper_practice":
         yield "Paper practice: checkpoints are chosen on the split that is reported."
     if recipe.num_trial_runs and seeds == 1:

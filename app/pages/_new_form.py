@@ -181,7 +181,7 @@ class NewForm:
         updates[place] = gr.CheckboxGroup(choices=list(options.choices), **chosen)
         card, button, read = self._shown(self._values(entered) if values is None else values)
         text = recipe or (read if values is not None else None)
-        shown = text.to_yaml() if text else gr.skip()
+        shown = self._written(address) or (text.to_yaml() if text else gr.skip())
         return [uuid.uuid4().hex, tab, shown, told, note, card, button, *updates]
 
     def _wanted(
@@ -200,6 +200,11 @@ class NewForm:
             draft["tasks"] = [name for name in draft["tasks"] or () if name in options.values]
             return draft
         return None
+
+    def _written(self, address: Mapping[str, str]) -> str:
+        """Read a shipped recipe that the address names as it is written, for what it explains."""
+        path = shipped_recipes().get(address.get("recipe", ""))
+        return path.read_text(encoding="utf-8") if path else ""
 
     def _named_recipe(self, address: Mapping[str, str]) -> Recipe | None:
         try:

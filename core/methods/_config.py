@@ -180,6 +180,11 @@ class MethodConfig(Part, ABC):
         return self.kind
 
     @property
+    def tried_label(self) -> str:
+        """Name of a trial in lists, which may say what is tried."""
+        return self.label
+
+    @property
     def search(self) -> tuple[Search, ...]:
         """Values that tuning may try with these settings."""
         return self.SEARCH
@@ -205,8 +210,8 @@ class MethodConfig(Part, ABC):
         return self.DEFAULT_RATES
 
     @property
-    def unused(self) -> tuple[str, ...]:
-        """Settings that are given but mean nothing beside the others, a sentence each."""
+    def notes(self) -> tuple[str, ...]:
+        """Settings without effect and choices of one thing, a sentence each."""
         return ()
 
     @property

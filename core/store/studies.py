@@ -314,7 +314,9 @@ def _insert_runs(
                 "backbone": config.backbone.label,
                 "regime": config.regime.label,
                 "method_kind": config.method.kind,
-                "method_label": config.method.label,
+                "method_label": (
+                    config.method.tried_label if role == "trial" else config.method.label
+                ),
                 "data_seed": config.seeds.data,
                 "init_seed": config.seeds.init,
                 "role": role,

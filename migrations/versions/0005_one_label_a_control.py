@@ -1,4 +1,4 @@
-"""One label a control, as recipes write it: ``random_cut``, and ``fixed_best`` whatever its cut.
+"""One label a control, as recipes write it: ``random_cut``, and ``fixed_best`` whatever cut won.
 
 Revision: 0005
 Follows: 0004
@@ -23,7 +23,7 @@ def upgrade() -> None:
     start = f"{FIXED_BEST} (cut "
     op.execute(
         f"UPDATE runs SET method_label = '{FIXED_BEST}' "
-        f"WHERE substr(method_label, 1, {len(start)}) = '{start}'"
+        f"WHERE role = 'final' AND substr(method_label, 1, {len(start)}) = '{start}'"
     )
 
 

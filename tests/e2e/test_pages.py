@@ -113,7 +113,9 @@ def test_the_settings_of_papers_wait_behind_a_line(site: Site, page: Page) -> No
     expect(published).to_have_count(0)
     page.get_by_text("settings of papers and their code").click()
     published.click()
-    expect(page.get_by_label("Recipe", exact=True)).to_have_value(re.compile("roberta"))
+    expect(page.get_by_label("Recipe", exact=True)).to_have_value(
+        re.compile("What differs here(.|\n)*roberta")
+    )
 
 
 def test_own_data_is_checked_while_it_is_entered(site: Site, page: Page) -> None:

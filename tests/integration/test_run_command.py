@@ -41,8 +41,10 @@ def states(home: Path) -> list[RunState]:
 
 def test_a_recipe_is_trained_and_then_asked(home: Path) -> None:
     # The worker that the command starts serves the queue that it is asked for.
-    done = studio(home, "run", "--queue", "night", str(write_recipe(home)))
+    methods = ["linear_probe", {"kind": "adap_pos", "num_virtual_tokens": 3, "slots": ["end"]}]
+    done = studio(home, "run", "--queue", "night", str(write_recipe(home, methods=methods)))
     assert done.returncode == 0, done.stderr
+    assert "Note: adap_pos: slots is only for place: slot" in done.stderr
     assert "Results on test" in done.stdout
     # A title is folded to the width of its table.
     assert f"mean ± {OVER_SEEDS} over n = 2 runs" in " ".join(done.stdout.split())

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -46,6 +46,8 @@ def test_the_labels_of_controls_are_brought_up_to_date(database_url: str) -> Non
         "fixed_best (cut 5)": "fixed_best",
         "prompt_tuning (cut 5)": "prompt_tuning (cut 5)",
     }
+    tuned = recipe(("fixed_best",), tuning={"protocol": "tuned", "trials": 5})
+    submit(store, tuned)
     ids = submit(store, recipe(seeds=range(len(old)))).run_ids
     with store.write() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '0004'"))
@@ -54,8 +56,12 @@ def test_the_labels_of_controls_are_brought_up_to_date(database_url: str) -> Non
     migrate.upgrade(database_url)
     with store.read() as session:
         found = [session.get_one(Run, run_id).method_label for run_id in ids]
+        is_trial = Run.role == "trial"
+        tried = session.scalars(select(Run.method_label).where(is_trial).order_by(Run.ordinal))
+        said = list(tried)
     store.close()
     assert found == list(old.values())
+    assert said == ["fixed_best", *(f"fixed_best (cut {cut})" for cut in (8, 5, 2, 0))]
 
 
 def test_a_database_of_a_newer_version_is_left_alone(database_url: str) -> None:

@@ -201,7 +201,26 @@ def test_a_setting_without_effect_is_told_by_its_name(
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_no_shipped_recipe_sets_what_has_no_effect(name: str) -> None:
-    assert [method.unused for method in load_recipe(name).methods if method.unused] == []
+    assert [method.notes for method in load_recipe(name).methods if method.notes] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ({"kind": "adap_pos", "place": "slot", "slots": ["end"]}, "there is one place"),
+        ({"kind": "adap_len", "num_virtual_tokens": 1}, "there is one length"),
+        ({"kind": "adap_ins_vec", "pool_size": 1}, "nothing to mix"),
+        ({"kind": "smop", "pool_size": 1}, "the router has nothing to choose"),
+        (
+            {"kind": "adap_ins_pos", "num_virtual_tokens": 1, "selection": "sampled"},
+            "draws 4 times among 2 choices",
+        ),
+        ({"kind": "fixed_best", "cut": 3}, "nothing is tried on dev here"),
+    ],
+)
+def test_a_choice_of_one_thing_is_told(method: dict[str, object], said: str) -> None:
+    told = preview(recipe((method,)), None).warnings  # type: ignore[arg-type]
+    assert any(said in text for text in told)
 
 
 def test_cut_texts_are_told() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 from typing_extensions import override
@@ -96,7 +96,7 @@ class Config(Fields):
 
     @property
     @override
-    def unused(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[str, ...]:
         drawn = self.selection == "sampled", "selection: sampled"
         needed = {
             "samples": drawn,
@@ -119,11 +119,27 @@ class Config(Fields):
             "shortest": (self.length != "fixed", "length: task or instance"),
         }
         plain = type(self)(kind=self.kind)
-        return tuple(
+        idle = [
             f"{self.label}: {name} is only for {what}, and changes nothing here."
             for name, (is_met, what) in needed.items()
             if not is_met and getattr(self, name) != getattr(plain, name)
-        )
+        ]
+        return (*idle, *self._single_choices)
+
+    @property
+    def _single_choices(self) -> Iterator[str]:
+        """Say what is chosen among one thing, and what draws more than there is."""
+        if self.learns_position and self.num_places == 1:
+            yield f"{self.label}: there is one place, so no position is chosen."
+        if self.length != "fixed" and self.num_lengths == 1:
+            yield f"{self.label}: there is one length, so none is chosen."
+        if self.representation == "instance" and self.pool_size == 1:
+            yield f"{self.label}: with pool_size: 1 there is nothing to mix."
+        if self.selection == "sampled" and self.samples > self.num_candidates:
+            yield (
+                f"{self.label}: draws {self.samples} times among {self.num_candidates} choices; "
+                "selection: exact takes no more passes."
+            )
 
     @override
     def require_fit(self, facts: BackboneFacts) -> None:

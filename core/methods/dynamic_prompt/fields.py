@@ -236,9 +236,14 @@ class Fields(SoftPromptConfig, ABC):
         return ""
 
     @property
+    def learns_position(self) -> bool:
+        """True when a selector chooses the place."""
+        return self.position in ("task", "instance")
+
+    @property
     def learns_a_choice(self) -> bool:
         """True when a selector chooses a place or a length."""
-        return self.position in ("task", "instance") or self.length != "fixed"
+        return self.learns_position or self.length != "fixed"
 
     @property
     def num_places(self) -> int:
@@ -253,7 +258,7 @@ class Fields(SoftPromptConfig, ABC):
     @property
     def num_candidates(self) -> int:
         """All pairs of a place and a length that can be learnt, a count."""
-        places = self.num_places if self.position in ("task", "instance") else 1
+        places = self.num_places if self.learns_position else 1
         return places * (1 if self.length == "fixed" else self.num_lengths)
 
     @property

@@ -107,7 +107,8 @@ class Config(SoftPromptConfig):
             return ""
         return (
             "fixed_best chooses its cut by trials on dev, and the protocol fixed has none; use "
-            f"tuning: {{protocol: tuned, trials: {self.least_trials}}}, or write a cut"
+            f"tuning: {{protocol: tuned, trials: {self.least_trials}}} for the whole study, or "
+            "prompt_tuning with a cut"
         )
 
     @property
@@ -131,6 +132,12 @@ class Config(SoftPromptConfig):
         if self.cut is None or self.cut == self.num_virtual_tokens:
             return "prompt_tuning"
         return f"prompt_tuning (cut {self.cut})"
+
+    @property
+    @override
+    def tried_label(self) -> str:
+        is_tried = self.cut_from == "dev" and self.cut is not None
+        return f"{self.label} (cut {self.cut})" if is_tried else self.label
 
     @override
     def describe(self) -> str:

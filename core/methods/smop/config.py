@@ -49,6 +49,13 @@ class Config(SoftPromptConfig):
     def refuses_words(self) -> str:
         return "the prompts of a pool would start alike"
 
+    @property
+    @override
+    def notes(self) -> tuple[str, ...]:
+        if self.pool_size > 1:
+            return ()
+        return (f"{self.label}: with pool_size: 1 the router has nothing to choose.",)
+
     @override
     def describe(self) -> str:
         return (

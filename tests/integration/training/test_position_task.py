@@ -42,21 +42,21 @@ class Many:
     Attributes:
         words: Words of a text, without its three cue words.
         deciding: The words that decide, from 0; in front of each is a slot.
-        samples: Numbers of samples that are tried.
+        samples: Numbers of samples that are tried; None: exact.
         updates: Updates of 64.
         seeds: Init seeds, a count.
     """
 
     words: int
     deciding: tuple[int, ...]
-    samples: tuple[int, ...]
+    samples: tuple[int | None, ...]
     updates: int
     seeds: int
 
 
 EIGHT = Many(10, (0, 1, 3, 4, 5, 6, 8, 9), (2, 4), 1000, 3)
 LONG = replace(EIGHT, samples=(4,), updates=3000)
-MANY = (EIGHT, LONG, Many(22, tuple(range(21)), (4, 8, 16, 32), 1500, 1))
+MANY = (EIGHT, LONG, Many(22, tuple(range(21)), (4, 8, 16, 32, None), 1500, 1))
 ORACLE = "oracle (told the right slot, outside of the recipe)"
 INTRODUCTION = """# Position task
 
@@ -154,9 +154,10 @@ def name_of(config: RunConfig) -> str:
     return f"{method.label}{f', selector rate {method.learning_rates.selector:g}' * is_drawn}"
 
 
-def name_of_many(many: Many, samples: int) -> str:
+def name_of_many(many: Many, samples: int | None) -> str:
     """Label of a task with more slots."""
-    return f"{len(many.deciding)} slots, sampled {samples}, {many.updates:,} updates"
+    selection = f"sampled {samples}" if samples else "exact"
+    return f"{len(many.deciding)} slots, {selection}, {many.updates:,} updates"
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -165,11 +166,12 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return {**each, "mean": {key: round(mean(values), 2) for key, values in each.items()}}
 
 
-def many_slots(backbone: Backbone, many: Many, samples: int, seed: int) -> dict[str, float]:
-    """What sampling reaches where there are more slots than the bundled task has."""
+def many_slots(backbone: Backbone, many: Many, samples: int | None, seed: int) -> dict[str, float]:
+    """What sums over choices reach where there are more slots than the bundled task has."""
     content = many.words + CUES_A_TEXT
     shares = [round(place / content, 4) if place else "front" for place in many.deciding]
-    method = slots_method(slots=shares, selection="sampled", samples=samples)
+    drawn = {"selection": "sampled", "samples": samples} if samples else {"selection": "exact"}
+    method = slots_method(slots=shares, **drawn)
     bare = Bare(method, backbone, seed)
     bare.train(texts(4000, many.words, many.deciding, 1), many.updates)
     accuracy, right = bare.score(texts(1000, many.words, many.deciding, 2))
