@@ -12,6 +12,7 @@ from typer.main import get_command
 from core.cli import app
 from core.recipe_files import load_recipe, parse_recipe_text, shipped_recipes
 from core.settings import Settings
+from tests.settings_table import table
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,6 +54,10 @@ def test_every_shipped_recipe_is_named_with_its_number_of_runs() -> None:
     rows = dict(re.findall(r"^\| `([\w-]+)` \| (\d+) \|", README, flags=re.MULTILINE))
     found = {name: str(load_recipe(name).num_final_runs) for name in shipped_recipes()}
     assert rows == found
+
+
+def test_every_setting_of_a_dynamic_prompt_is_told() -> None:
+    assert table() in README, "python -m tests.settings_table writes it"
 
 
 def test_the_recipe_that_is_shown_is_a_recipe() -> None:
