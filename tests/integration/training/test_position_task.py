@@ -56,7 +56,8 @@ class Many:
 
 EIGHT = Many(10, (0, 1, 3, 4, 5, 6, 8, 9), (2, 4), 1000, 3)
 LONG = replace(EIGHT, samples=(4,), updates=3000)
-MANY = (EIGHT, LONG, Many(22, tuple(range(21)), (4, 8, 16, 32, None), 1500, 1))
+MOST = Many(22, tuple(range(21)), (4, 8, 16, 32, None), 1500, 1)
+MANY = (EIGHT, LONG, MOST, replace(MOST, samples=(32,), updates=3000))
 ORACLE = "oracle (told the right slot, outside of the recipe)"
 INTRODUCTION = """# Position task
 
