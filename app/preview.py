@@ -188,16 +188,14 @@ def _method(
         ]
         singly = [method.num_trainable(facts, count) for count in heads.singly]
     shown = next(iter([*together, *singly]), {})
-    total, whole = sum(shown.values()), 1
-    if facts is not None:
-        read = facts.language_parameters if backbone.is_verbalizer else 0
-        whole = facts.total_parameters + read
+    total = sum(shown.values())
+    read = facts.language_parameters if facts and backbone.is_verbalizer else 0
     return MethodPreview(
         label=method.label,
         describes=method.describe() + backbone.answers,
         parameters={str(group): count for group, count in shown.items() if count},
         total=total,
-        share=total / whole,
+        share=total / (facts.total_parameters + read) if facts else 0.0,
         alone=method.SEPARATE,
         jointly=_span([sum(counts.values()) for counts in together]),
         singly=_span([sum(counts.values()) for counts in singly]),

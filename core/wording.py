@@ -11,6 +11,11 @@ def counted(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, without a full stop; else its kind."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def percent(share: float, *, none: str = "–", with_sign: bool = False) -> str:
     """Write a share in percent with one decimal, halves away from 0 as the pages' script does.
 

@@ -167,7 +167,7 @@ class NewForm:
         """
         options = task_options(self._context.settings)
         address = dict(request.query_params)
-        recipe = self._named_recipe(address)
+        recipe, text = self._named_recipe(address)
         values = self._wanted(recipe, address, draft, options)
         tab, told, note = gr.skip(), "", ""
         if recipe is not None and values is None:
@@ -180,8 +180,9 @@ class NewForm:
         chosen = {} if values is None else {"value": updates[place]}
         updates[place] = gr.CheckboxGroup(choices=list(options.choices), **chosen)
         card, button, read = self._shown(self._values(entered) if values is None else values)
-        text = recipe or (read if values is not None else None)
-        shown = self._written(address) or (text.to_yaml() if text else gr.skip())
+        if not text and read is not None and values is not None:
+            text = read.to_yaml()
+        shown = text or gr.skip()
         return [uuid.uuid4().hex, tab, shown, told, note, card, button, *updates]
 
     def _wanted(
@@ -201,19 +202,19 @@ class NewForm:
             return draft
         return None
 
-    def _written(self, address: Mapping[str, str]) -> str:
-        """Read a shipped recipe that the address names as it is written, for what it explains."""
-        path = shipped_recipes().get(address.get("recipe", ""))
-        return path.read_text(encoding="utf-8") if path else ""
-
-    def _named_recipe(self, address: Mapping[str, str]) -> Recipe | None:
+    def _named_recipe(self, address: Mapping[str, str]) -> tuple[Recipe | None, str]:
+        """Read what the address names; a shipped recipe's text as written, for what it explains."""
+        store = self._context.store
         try:
             if run_id := address.get("clone"):
-                return actions.clone_recipe(self._context.store, run_id, self._context.settings)
+                recipe = actions.clone_recipe(store, run_id, self._context.settings)
+                return recipe, recipe.to_yaml()
             if study_id := address.get("clone_study"):
-                return actions.clone_study(self._context.store, study_id)
-            if (name := address.get("recipe")) in shipped_recipes():
-                return load_recipe(str(name))
+                recipe = actions.clone_study(store, study_id)
+                return recipe, recipe.to_yaml()
+            name = address.get("recipe", "")
+            if path := shipped_recipes().get(name):
+                return load_recipe(name), path.read_text(encoding="utf-8")
         except StudioError as error:
             logger.info("nothing to fill the form with: %s", error)
-        return None
+        return None, ""

@@ -21,6 +21,7 @@ from core.backbones.families import facts_of
 from core.backbones.spec import BACKBONES, READ_OUTS, BackboneChoice, BackboneSpec, Pooling
 from core.errors import BackboneError, ConfigError
 from core.methods._config import BackboneFacts
+from core.wording import first_line
 
 MAX_HEADER_BYTES = 100_000_000
 HUB_TIMEOUT_SECONDS = 10.0
@@ -235,9 +236,8 @@ def _hub_failure(hub: str, revision: str, error: Exception, *, local_only: bool)
             hint="Choose minilm, which is bundled, or path: <folder with config.json, "
             "tokenizer.json and safetensors>, or leave offline mode.",
         )
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     return BackboneError(
-        f"'{name}' could not be fetched from the model hub: {reason}.",
+        f"'{name}' could not be fetched from the model hub: {first_line(error)}.",
         hint="Check the name, the revision and the network, or give path: <local folder>.",
     )
 

@@ -38,6 +38,7 @@ from core.data.tokens import TextTokenizer
 from core.errors import BackboneError
 from core.methods._config import AnswerForm, BackboneFacts
 from core.methods._module import BackboneInputs, TokenBatch
+from core.wording import first_line
 
 Precision = Literal["float32", "bfloat16"]
 LONGEST_CHECK = 512
@@ -322,8 +323,7 @@ def _check_layout(backbone: Backbone) -> None:
         raise
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise BackboneError(
-            f"{backbone.name} takes no rows of embeddings: "
-            f"{(str(error).strip().splitlines() or [type(error).__name__])[0]}",
+            f"{backbone.name} takes no rows of embeddings: {first_line(error)}.",
             hint="Choose another backbone.",
         ) from error
     difference = float(torch.where(mask[:, :, None], theirs - ours, 0.0).abs().max())

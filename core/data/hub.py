@@ -17,6 +17,7 @@ from typing import Any
 from core.data.readers import file_digest
 from core.errors import DataError
 from core.tasks import TASKS, TaskSpec
+from core.wording import first_line
 
 Columns = Mapping[str, Any]
 Lines = Iterator[dict[str, Any]]
@@ -187,8 +188,7 @@ def _load(source: str, config: str, cache: Path, spec: TaskSpec, remedy: str) ->
     try:
         loaded: Mapping[str, Any] = datasets.load_dataset(source, config, cache_dir=str(cache))
     except (OSError, ValueError, RuntimeError, base, http_error) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        reason = lines[0][:200].rstrip(".")
+        reason = first_line(error)[:200]
         raise DataError(
             f"{spec.title} could not be fetched from {source} ({config}): {reason}.",
             hint=remedy,
