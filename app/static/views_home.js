@@ -135,10 +135,14 @@ function workerRow(worker) {
     ${busy > 0 && html`<span class="muted small">${busy} run${busy === 1 ? "" : "s"}</span>`}</div></li>`;
 }
 
-const workers = (list) => list.length
-  ? html`<ul class="plain-list">${list.map(workerRow)}</ul>`
-  : html`<div class="notice notice-warn">No worker is running, so queued runs wait. <code>./studio up</code>
-      starts one.</div>`;
+/* Those that work and those that were lost; one that was stopped in order is no news here. */
+function workers(list) {
+  const shown = list.filter((worker) => worker.state !== "stopped");
+  const isIdle = !list.some((worker) => worker.state === "alive");
+  return html`${shown.length > 0 && html`<ul class="plain-list">${shown.map(workerRow)}</ul>`}
+    ${isIdle && html`<div class="notice notice-warn">No worker is running, so queued runs wait. <code>./studio up</code>
+      starts one.</div>`}`;
+}
 
 function resultRow(run, titles) {
   return html`<tr data-key="${run.id}"><td>${runName(run)}

@@ -377,7 +377,7 @@ class HomeView:
         attention: Failed runs of the last week, newest first, at most 10.
         finished: Newest succeeded runs, at most 10.
         studies: Newest studies, at most 10.
-        workers: Workers that are alive or were lost in the last hour.
+        workers: Workers that are alive or were lost or stopped in the last hour.
         demo: The demo study, None when there is none.
     """
 

@@ -56,6 +56,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         session.execute(update(Attempt).where(*first).values(**tail))
         old = workers.register(session, name="old", role="train", host="x", pid=9)
         session.execute(update(Worker).where(Worker.id == old).values(state="lost"))
+        ended = workers.register(session, name="ended", role="train", host="left-in-order", pid=8)
+        workers.stop(session, ended)
     try:
         with page_server(home) as address:
             yield Site(address, seeded)
@@ -66,6 +68,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def places(page: Page) -> list[str]:
     """Short names of the waiting runs in their order."""
     return page.locator(".waiting-table tbody a").all_inner_texts()
+
+
+def test_home_tells_of_lost_workers_but_not_of_those_that_were_stopped(
+    site: Site, page: Page
+) -> None:
+    page.goto(site.address)
+    card = page.locator(".card").filter(has=page.get_by_role("heading", name="Workers"))
+    expect(card.get_by_text("lost", exact=True)).to_have_count(1)
+    expect(card.get_by_text("alive", exact=True)).not_to_have_count(0)
+    expect(card).not_to_contain_text("left-in-order")
 
 
 def test_the_chip_leads_to_workers_and_to_what_waits_and_why(site: Site, page: Page) -> None:
@@ -80,8 +92,9 @@ def test_the_chip_leads_to_workers_and_to_what_waits_and_why(site: Site, page: P
     expect(table).to_contain_text(re.compile("silent for|alive"))
     gone = page.get_by_role("table", name="Workers that are gone")
     expect(gone).not_to_be_visible()
-    page.get_by_text("1 gone within the last hour").click()
+    page.get_by_text("2 gone within the last hour").click()
     expect(gone).to_contain_text("lost")
+    expect(gone).to_contain_text("stopped")
     waiting = page.get_by_role("table", name="Waiting runs")
     expect(waiting).to_contain_text("needs 120 GB; the largest device")
     expect(waiting).to_contain_text("no worker serves the queue night")
